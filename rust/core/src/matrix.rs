@@ -1,0 +1,174 @@
+//! A borrowed two-dimensional view: shape, byte strides, element type.
+
+use std::marker::PhantomData;
+
+use crate::element::{Element, ElementKind, bf16, f16};
+use crate::error::{Error, Result};
+
+/// A read-only `(rows, cols)` view of somebody else's memory.
+///
+/// Strides are in bytes and may be anything: negative, zero, no multiple of the
+/// element size. That covers C and Fortran order, slices, reversed and
+/// broadcast views, and fields of structured arrays, all without a copy.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    data: *const u8,
+    rows: usize,
+    cols: usize,
+    row_stride: isize,
+    col_stride: isize,
+    kind: ElementKind,
+    memory: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: a Matrix only ever reads memory that stays borrowed for 'a.
+unsafe impl Send for Matrix<'_> {}
+// SAFETY: as above; shared reads need no synchronisation.
+unsafe impl Sync for Matrix<'_> {}
+
+impl<'a> Matrix<'a> {
+    /// A view of a row-major slice.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `values` does not hold `rows * cols` elements.
+    pub fn from_slice<E: Element>(values: &'a [E], rows: usize, cols: usize) -> Result<Self> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            return Err(Error::Shape(format!(
+                "{} values cannot be {rows} rows of {cols}",
+                values.len()
+            )));
+        }
+        let size = size_of::<E>().cast_signed();
+        // SAFETY: the slice holds rows * cols elements, row after row.
+        Ok(unsafe {
+            Self::from_raw_parts(
+                values.as_ptr().cast(),
+                (rows, cols),
+                (cols.cast_signed() * size, size),
+                E::KIND,
+            )
+        })
+    }
+
+    /// A view of raw memory: `shape` is `(rows, cols)`, `strides` their bytes.
+    ///
+    /// # Safety
+    /// Every element that shape and strides can reach must be readable for `'a`.
+    #[must_use]
+    pub const unsafe fn from_raw_parts(
+        data: *const u8,
+        shape: (usize, usize),
+        strides: (isize, isize),
+        kind: ElementKind,
+    ) -> Self {
+        Self {
+            data,
+            rows: shape.0,
+            cols: shape.1,
+            row_stride: strides.0,
+            col_stride: strides.1,
+            kind,
+            memory: PhantomData,
+        }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns: classes, labels or dimensions.
+    #[must_use]
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The element type.
+    #[must_use]
+    pub const fn kind(&self) -> ElementKind {
+        self.kind
+    }
+
+    /// Bytes from one row to the next.
+    pub(crate) const fn row_stride(&self) -> isize {
+        self.row_stride
+    }
+
+    /// Bytes from one column to the next.
+    pub(crate) const fn col_stride(&self) -> isize {
+        self.col_stride
+    }
+
+    /// Whether the elements of a row lie side by side.
+    pub(crate) const fn has_contiguous_rows(&self) -> bool {
+        self.col_stride == self.kind.size().cast_signed() || self.cols == 1
+    }
+
+    /// Where row `row` begins.
+    #[inline(always)]
+    pub(crate) fn row_ptr(&self, row: usize) -> *const u8 {
+        debug_assert!(row < self.rows);
+        self.data
+            .wrapping_offset(row.cast_signed() * self.row_stride)
+    }
+
+    /// The element at `(row, col)`, exactly.
+    ///
+    /// # Panics
+    /// When `row` or `col` is out of range.
+    #[must_use]
+    pub fn get(&self, row: usize, col: usize) -> f64 {
+        assert!(row < self.rows && col < self.cols, "index out of range");
+        let at = self
+            .row_ptr(row)
+            .wrapping_offset(col.cast_signed() * self.col_stride);
+        // SAFETY: (row, col) is in range, so the constructor's promise covers it.
+        unsafe {
+            match self.kind {
+                ElementKind::F16 => at.cast::<f16>().read_unaligned().to_f64(),
+                ElementKind::Bf16 => at.cast::<bf16>().read_unaligned().to_f64(),
+                ElementKind::F32 => f64::from(at.cast::<f32>().read_unaligned()),
+                ElementKind::F64 => at.cast::<f64>().read_unaligned(),
+            }
+        }
+    }
+
+    /// Whether two rows hold the same bytes.
+    pub(crate) fn same_row(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.row_ptr(a), self.row_ptr(b));
+        let size = self.kind.size();
+        if self.has_contiguous_rows() {
+            // SAFETY: both are rows of this view, contiguous, cols * size bytes long.
+            return unsafe { same_bytes(a, b, self.cols * size) };
+        }
+        (0..self.cols.cast_signed()).all(|col| {
+            let at = col * self.col_stride;
+            // SAFETY: an element of a row of this view.
+            unsafe { same_bytes(a.wrapping_offset(at), b.wrapping_offset(at), size) }
+        })
+    }
+}
+
+/// Compares short stretches of memory without the call into `memcmp`.
+///
+/// # Safety
+/// `a` and `b` must be readable for `len` bytes.
+unsafe fn same_bytes(a: *const u8, b: *const u8, len: usize) -> bool {
+    let mut at = 0;
+    while at + 8 <= len {
+        // SAFETY: at + 8 <= len.
+        let (x, y) = unsafe {
+            (
+                a.add(at).cast::<u64>().read_unaligned(),
+                b.add(at).cast::<u64>().read_unaligned(),
+            )
+        };
+        if x != y {
+            return false;
+        }
+        at += 8;
+    }
+    // SAFETY: at < len.
+    (at..len).all(|i| unsafe { *a.add(i) == *b.add(i) })
+}

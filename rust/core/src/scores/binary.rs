@@ -1,0 +1,147 @@
+//! Two-class scores of single probabilities, or sigmoids: one number a row
+//! (`P(y = 1)`), or independent labels whose scores are added up or maximised.
+//!
+//! Of `p` and `1 - p` the smaller one, `a`, is exact: `p` itself, or a difference
+//! that rounds nothing (Sterbenz, 1974). Every score is a function of `a`, so `p`
+//! and `1 - p` tie exactly, and the scores never disagree about the order.
+
+use std::marker::PhantomData;
+
+use super::rows::{Fold, Kernel, Parts, Source};
+use super::top_two::Measure;
+use crate::element::Element;
+use crate::simd::{Lanes, Real};
+
+/// A score of two probabilities that sum to one.
+pub(super) trait OfTwo: Copy + Sync {
+    /// From the smaller, `a`, and `b = 1 - a`.
+    fn of_probability<V: Lanes>(a: V, b: V) -> V;
+    /// From the sigmoid of `±t`: `e = exp(-t)`, `t >= 0`.
+    fn of_sigmoid<V: Lanes>(t: V, e: V) -> V;
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BinaryEntropy;
+
+impl OfTwo for BinaryEntropy {
+    #[inline(always)]
+    fn of_probability<V: Lanes>(a: V, b: V) -> V {
+        // ln(1 - a) from a itself: b has rounded.
+        let zero = a.splat(V::Elem::ZERO);
+        let one = a.splat(V::Elem::of(1.0));
+        let small = a.lt(a.splat(V::Elem::of(V::Elem::SPLIT)));
+        let exponent = V::select(small, zero, zero.sub(one));
+        let fraction = V::select(small, zero.sub(a), one.sub(a.add(a)));
+        let sum = b.mul(V::Elem::log_of_parts(exponent, fraction));
+        let sum = a.fma(V::Elem::log(a), sum);
+        zero.sub(sum).mul(a.splat(V::Elem::of(V::Elem::LOG_UNIT)))
+    }
+    #[inline(always)]
+    fn of_sigmoid<V: Lanes>(t: V, e: V) -> V {
+        let one = e.splat(V::Elem::of(1.0));
+        V::Elem::ln_1p(e).add(t.mul(e.div(one.add(e))))
+    }
+}
+
+impl<M: Measure> OfTwo for M {
+    #[inline(always)]
+    fn of_probability<V: Lanes>(a: V, b: V) -> V {
+        M::of_binary(a, b)
+    }
+    #[inline(always)]
+    fn of_sigmoid<V: Lanes>(_: V, e: V) -> V {
+        let one = e.splat(V::Elem::of(1.0));
+        let b = one.div(one.add(e));
+        M::of_binary(e.mul(b), b)
+    }
+}
+
+/// Where the two probabilities come from.
+pub(super) trait Link: Copy + Sync {
+    const LOGITS: bool;
+    /// The score of one number, and a number that is negative or NaN when that
+    /// number is invalid.
+    fn score<V: Lanes, M: OfTwo>(self, x: V) -> (V, V);
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probability;
+
+impl Link for Probability {
+    const LOGITS: bool = false;
+    #[inline(always)]
+    fn score<V: Lanes, M: OfTwo>(self, x: V) -> (V, V) {
+        let one = x.splat(V::Elem::of(1.0));
+        let a = x.min(one.sub(x));
+        (M::of_probability(a, one.sub(a)), a)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sigmoid {
+    pub inverse_temperature: f64,
+}
+
+impl Link for Sigmoid {
+    const LOGITS: bool = true;
+    #[inline(always)]
+    fn score<V: Lanes, M: OfTwo>(self, x: V) -> (V, V) {
+        let t = x.abs().mul(x.splat(V::Elem::of(self.inverse_temperature)));
+        // Beyond a thousand the score is zero; a NaN stays.
+        let t = x.splat(V::Elem::of(1000.0)).min(t);
+        let e = V::Elem::exp(x.splat(V::Elem::ZERO).sub(t));
+        (M::of_sigmoid(t, e), t)
+    }
+}
+
+/// Scores of all labels of a row, added up or (`MAX`) maximised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Labels<L, M, const MAX: bool> {
+    pub link: L,
+    pub scale: f64,
+    pub measure: PhantomData<M>,
+}
+
+/// Parts: the scores so far, all signs, the sum of the checked numbers.
+impl<V: Lanes, L: Link, M: OfTwo, const MAX: bool> Fold<V> for Labels<L, M, MAX> {
+    #[inline(always)]
+    fn start(self, zero: V) -> Parts<V> {
+        [zero; 4]
+    }
+    #[inline(always)]
+    fn step(self, [scores, signs, sum, none]: Parts<V>, x: V) -> Parts<V> {
+        let (score, check) = self.link.score::<V, M>(x);
+        let scores = if MAX {
+            scores.max(score)
+        } else {
+            scores.add(score)
+        };
+        [scores, signs.or(check), sum.add(check), none]
+    }
+    #[inline(always)]
+    fn join(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        let scores = if MAX { a[0].max(b[0]) } else { a[0].add(b[0]) };
+        [scores, a[1].or(b[1]), a[2].add(b[2]), a[3]]
+    }
+}
+
+impl<L: Link, M: OfTwo, const MAX: bool> Kernel for Labels<L, M, MAX> {
+    const LOGITS: bool = L::LOGITS;
+
+    #[inline(always)]
+    fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
+        row.fold(self)
+    }
+
+    #[inline(always)]
+    fn finish<V: Lanes>(self, [scores, signs, sum, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+        let mut lanes = [V::Elem::default(); 16];
+        // SAFETY: room for 16 lanes.
+        unsafe { scores.store(lanes.as_mut_ptr()) };
+        for (score, x) in out.iter_mut().zip(lanes) {
+            *score = x.to_f64() * self.scale;
+        }
+        let infinity = sum.splat(V::Elem::of(f64::INFINITY));
+        signs.sign_bits() | !V::bits(sum.lt(infinity))
+    }
+}

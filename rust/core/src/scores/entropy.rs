@@ -1,0 +1,52 @@
+//! Shannon entropy of a row of probabilities: `-Σ p ln p` (Shannon, 1948).
+
+use super::rows::{Fold, Kernel, Parts, Source};
+use super::sums_to_one;
+use crate::element::Element;
+use crate::simd::{Lanes, Real};
+
+/// Parts: the sum of the row, `Σ p log p`, all sign bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entropy {
+    /// From nats to the unit asked for.
+    pub scale: f64,
+    pub tolerance: f64,
+}
+
+impl<V: Lanes> Fold<V> for Entropy {
+    #[inline(always)]
+    fn start(self, zero: V) -> Parts<V> {
+        [zero; 4]
+    }
+    #[inline(always)]
+    fn step(self, [sum, plogp, signs, none]: Parts<V>, x: V) -> Parts<V> {
+        let log = V::Elem::log(x);
+        [sum.add(x), x.fma(log, plogp), signs.or(x), none]
+    }
+    #[inline(always)]
+    fn join(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        [a[0].add(b[0]), a[1].add(b[1]), a[2].or(b[2]), a[3]]
+    }
+}
+
+impl Kernel for Entropy {
+    const LOGITS: bool = false;
+
+    #[inline(always)]
+    fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
+        row.fold(self)
+    }
+
+    #[inline(always)]
+    fn finish<V: Lanes>(self, [sum, plogp, signs, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+        let mut lanes = [V::Elem::default(); 16];
+        // SAFETY: room for 16 lanes.
+        unsafe { plogp.store(lanes.as_mut_ptr()) };
+        let unit = V::Elem::LOG_UNIT * self.scale;
+        for (score, x) in out.iter_mut().zip(lanes) {
+            // Not a negation: the entropy of a one-hot row is 0, not -0.
+            *score = 0.0 - x.to_f64() * unit;
+        }
+        signs.sign_bits() | !sums_to_one(sum, self.tolerance)
+    }
+}

@@ -1,0 +1,202 @@
+//! Selections: the `k` best rows of a stream of chunks.
+//!
+//! A [`Selector`] is the mergeable state of a streaming selection. Its answer
+//! depends on rows, ids and options alone: not on how the stream was cut into
+//! chunks, in which order selectors were merged, or who ran them.
+
+mod codec;
+mod ids;
+mod pass;
+#[cfg(test)]
+mod tests;
+mod top_k;
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+use crate::matrix::Matrix;
+use crate::parallel::Exec;
+use crate::scores::Score;
+use crate::scores::pool::InvalidRows;
+pub use codec::{Stored, holds_strings};
+pub use ids::{Id, Ids, Positions, Strings, Ties};
+use pass::{Pass, Scores};
+pub use top_k::Entry;
+use top_k::TopK;
+
+/// What rows are selected by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Criterion {
+    /// The highest scores.
+    Score(Score),
+    /// A hash of this seed and the id: a uniform sample.
+    Random(u64),
+}
+
+/// A chunk of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// The predictions; a random selection needs none.
+    pub matrix: Option<Matrix<'a>>,
+    /// Number of rows.
+    pub rows: usize,
+    /// One byte a row: rows that must not be selected are not zero.
+    pub exclude: Option<&'a [u8]>,
+    /// Leave out invalid rows instead of refusing the chunk.
+    pub skip_invalid: bool,
+}
+
+/// The `k` best rows of what it has seen.
+#[derive(Debug, Clone)]
+pub struct Selector<I> {
+    criterion: Criterion,
+    ties: Ties,
+    k: usize,
+    exclude_ids: HashSet<I>,
+    rows: u64,
+    skipped: u64,
+    /// Whether rows had ids of their own; unknown before the first chunk.
+    own_ids: Option<bool>,
+    top: TopK<I>,
+}
+
+impl<I: Id> Selector<I> {
+    /// A selector that has seen nothing.
+    #[must_use]
+    pub const fn new(criterion: Criterion, k: usize, ties: Ties, exclude_ids: HashSet<I>) -> Self {
+        Self {
+            criterion,
+            ties,
+            k,
+            exclude_ids,
+            rows: 0,
+            skipped: 0,
+            own_ids: None,
+            top: TopK::new(k),
+        }
+    }
+
+    /// Number of rows to select.
+    #[must_use]
+    pub const fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Rows taken so far.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Invalid rows left out so far.
+    #[must_use]
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Takes the rows of a chunk.
+    ///
+    /// A report means that there were invalid rows (numbered as in the stream). If
+    /// the chunk does not say to skip them, it was refused and nothing has changed.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], after which nothing has changed; [`Error::Mismatch`]
+    /// when chunks with and without ids are mixed; [`Error::Shape`] when lengths
+    /// disagree.
+    pub fn update<S: Ids<Id = I>>(
+        &mut self,
+        exec: &Exec<'_>,
+        chunk: &Chunk<'_>,
+        ids: S,
+        own_ids: bool,
+    ) -> Result<Option<InvalidRows>> {
+        let rows = chunk.rows;
+        if chunk.matrix.is_some_and(|m| m.rows() != rows)
+            || chunk.exclude.is_some_and(|mask| mask.len() != rows)
+        {
+            return Err(Error::Shape("the parts of a chunk differ in length".into()));
+        }
+        self.check_ids(Some(own_ids))?;
+        let scores = match (&self.criterion, chunk.matrix) {
+            (Criterion::Random(seed), _) => Scores::Random(*seed),
+            (Criterion::Score(score), Some(matrix)) => Scores::Rows(score, matrix),
+            (Criterion::Score(_), None) => {
+                return Err(Error::Shape("a score needs rows to score".into()));
+            }
+        };
+        let pass = Pass {
+            exec: *exec,
+            scores,
+            rows,
+            start: self.rows as i64,
+            ids,
+            ties: self.ties,
+            exclude: chunk.exclude,
+            exclude_ids: &self.exclude_ids,
+            k: self.k,
+            floor: self.top.floor(),
+        };
+        let found = pass.run()?;
+        let invalid = found.invalid.map(|report| InvalidRows {
+            row: report.row + self.rows as usize,
+            ..report
+        });
+        if invalid.is_some() && !chunk.skip_invalid {
+            return Ok(invalid);
+        }
+        for top in found.top {
+            self.top.absorb(top);
+        }
+        self.rows += rows as u64;
+        self.skipped += invalid.map_or(0, |report| report.count as u64);
+        self.own_ids = Some(own_ids);
+        Ok(invalid)
+    }
+
+    fn check_ids(&self, own_ids: Option<bool>) -> Result<()> {
+        match (self.own_ids, own_ids) {
+            (Some(a), Some(b)) if a != b => Err(Error::Mismatch(
+                "ids: some chunks came with ids and some without; give ids with all or with none"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what another selector has seen.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the two do not select the same thing, or when both
+    /// number their rows from zero.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let differing = [
+            ("k", self.k != other.k),
+            ("strategy or seed", self.criterion != other.criterion),
+            ("ties", self.ties != other.ties),
+            ("exclude_ids", self.exclude_ids != other.exclude_ids),
+        ];
+        if let Some((what, _)) = differing.iter().find(|(_, differs)| *differs) {
+            return Err(Error::Mismatch(format!(
+                "cannot merge: the two selections differ in {what}"
+            )));
+        }
+        self.check_ids(other.own_ids)?;
+        if self.own_ids == Some(false) && other.own_ids == Some(false) {
+            return Err(Error::Mismatch(
+                "cannot merge: both selections number their rows from 0; give ids with every chunk"
+                    .into(),
+            ));
+        }
+        self.top.absorb(other.top.clone());
+        self.rows += other.rows;
+        self.skipped += other.skipped;
+        self.own_ids = self.own_ids.or(other.own_ids);
+        Ok(())
+    }
+
+    /// The best rows so far, best first; fewer than `k` if there are no more.
+    #[must_use]
+    pub fn finish(&self, exec: &Exec<'_>) -> Vec<Entry<I>> {
+        self.top.sorted(exec)
+    }
+}

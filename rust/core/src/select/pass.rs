@@ -1,0 +1,275 @@
+//! One pass over a chunk: score, screen, re-score, keep.
+//!
+//! Rows are scored in `f32`. With the proven bound of that pass, a row that cannot
+//! reach the bar is dropped after one comparison; contenders are scored again in
+//! `f64`, and only that score decides. Of the scores that two `f32` probabilities
+//! decide exactly (see [`crate::scores`]) there is nothing to screen.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ids::{Ids, Ties, uniform};
+use super::top_k::TopK;
+use crate::element::ElementKind;
+use crate::error::Result;
+use crate::matrix::Matrix;
+use crate::parallel::Exec;
+use crate::scores::pool::{BLOCK, InvalidRows};
+use crate::scores::rows::Rows;
+use crate::scores::{Bound, Score};
+
+/// Contenders that are re-scored together.
+const BATCH: usize = 64;
+/// Rows whose `f64` scores are remembered, so that pools full of copies are not
+/// re-scored row by row.
+const MEMO: usize = 64;
+
+/// Where the scores of a chunk come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scores<'a> {
+    Rows(&'a Score, Matrix<'a>),
+    Random(u64),
+}
+
+/// A chunk and all that its rows are judged by.
+pub(super) struct Pass<'a, I: Ids> {
+    pub exec: Exec<'a>,
+    pub scores: Scores<'a>,
+    pub rows: usize,
+    /// Position of row 0 in the stream.
+    pub start: i64,
+    pub ids: I,
+    pub ties: Ties,
+    pub exclude: Option<&'a [u8]>,
+    pub exclude_ids: &'a HashSet<I::Id>,
+    pub k: usize,
+    pub floor: f64,
+}
+
+/// What a pass found.
+pub(super) struct Found<K> {
+    pub top: Vec<TopK<K>>,
+    pub invalid: Option<InvalidRows>,
+}
+
+struct Worker<K> {
+    top: TopK<K>,
+    invalid: Option<InvalidRows>,
+    suspects: Vec<usize>,
+    contenders: Vec<usize>,
+    screened: Vec<f64>,
+    memo: [Option<(f64, usize, f64)>; MEMO],
+}
+
+impl<I: Ids> Pass<'_, I> {
+    pub(super) fn run(&self) -> Result<Found<I::Id>> {
+        let row_bytes = match self.scores {
+            Scores::Rows(_, matrix) => matrix.cols() * matrix.kind().size(),
+            Scores::Random(_) => 16,
+        };
+        let floor = Floor::new(self.floor);
+        let start = || Worker {
+            top: TopK::new(self.k),
+            invalid: None,
+            suspects: Vec::new(),
+            contenders: Vec::with_capacity(BATCH),
+            screened: Vec::with_capacity(BATCH),
+            memo: [None; MEMO],
+        };
+        let workers = self
+            .exec
+            .for_each_range(self.rows, row_bytes, start, |worker, range| {
+                self.range(worker, &floor, range);
+            })?;
+        let mut found = Found {
+            top: Vec::new(),
+            invalid: None,
+        };
+        for worker in workers {
+            InvalidRows::add(&mut found.invalid, worker.invalid);
+            found.top.push(worker.top);
+        }
+        Ok(found)
+    }
+
+    fn range(&self, worker: &mut Worker<I::Id>, floor: &Floor, range: Range<usize>) {
+        let mut scores = [0.0; BLOCK];
+        for first in range.clone().step_by(BLOCK) {
+            let scores = &mut scores[..BLOCK.min(range.end - first)];
+            match self.scores {
+                Scores::Random(seed) => {
+                    for (i, score) in scores.iter_mut().enumerate() {
+                        *score = uniform(self.ids.tie(first + i, Ties::Random(seed)));
+                    }
+                    self.keep(worker, floor, first, scores);
+                }
+                Scores::Rows(score, matrix) => {
+                    self.score(worker, score, &matrix, first, scores);
+                    if score.is_exact() || matrix.kind() == ElementKind::F64 {
+                        self.keep(worker, floor, first, scores);
+                    } else {
+                        let bound = score.bound(matrix.cols());
+                        self.screen(worker, floor, (score, &matrix, bound), first, scores);
+                    }
+                }
+            }
+        }
+        if let Scores::Rows(score, matrix) = self.scores {
+            self.rescore(worker, floor, score, &matrix);
+        }
+    }
+
+    /// Scores a block; rows that cannot be selected get NaN.
+    fn score(
+        &self,
+        worker: &mut Worker<I::Id>,
+        score: &Score,
+        matrix: &Matrix<'_>,
+        first: usize,
+        scores: &mut [f64],
+    ) {
+        let rows = Rows::Range(first, scores.len());
+        let suspects = &mut worker.suspects;
+        score.of_rows(self.exec.simd, matrix, rows, false, scores, suspects);
+        for at in suspects.drain(..) {
+            if self.is_excluded(first + at) {
+                scores[at] = f64::NAN;
+            } else if let Some(found) = score.report(matrix, first + at) {
+                scores[at] = f64::NAN;
+                InvalidRows::add(&mut worker.invalid, Some(found));
+            }
+        }
+    }
+
+    fn is_excluded(&self, row: usize) -> bool {
+        self.exclude.is_some_and(|mask| mask[row] != 0)
+            || (!self.exclude_ids.is_empty() && self.ids.is_in(row, self.exclude_ids))
+    }
+
+    /// Offers the rows of a block whose scores are final.
+    fn keep(&self, worker: &mut Worker<I::Id>, floor: &Floor, first: usize, scores: &[f64]) {
+        let least = floor.get().max(worker.top.floor());
+        for_each_at_least(scores, least, |at, score| {
+            if !self.is_excluded(first + at) {
+                self.offer(worker, floor, first + at, score);
+            }
+        });
+    }
+
+    fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
+        let tie = self.ids.tie(row, self.ties);
+        let index = self.start + row as i64;
+        if worker.top.offer(score, tie, index, || self.ids.get(row)) {
+            floor.raise(worker.top.floor());
+        }
+    }
+
+    /// Collects the rows of a block that may reach the bar.
+    fn screen(
+        &self,
+        worker: &mut Worker<I::Id>,
+        floor: &Floor,
+        (score, matrix, bound): (&Score, &Matrix<'_>, Bound),
+        first: usize,
+        scores: &[f64],
+    ) {
+        let least = bound.least(floor.get().max(worker.top.floor()));
+        for_each_at_least(scores, least, |at, screened| {
+            let row = first + at;
+            if self.is_excluded(row) {
+                return;
+            }
+            if let Some((known, copy, exact)) = worker.memo[memo_slot(screened)]
+                && known == screened
+                && matrix.same_row(copy, row)
+            {
+                self.offer(worker, floor, row, exact);
+                return;
+            }
+            worker.contenders.push(row);
+            worker.screened.push(screened);
+            if worker.contenders.len() == BATCH {
+                self.rescore(worker, floor, score, matrix);
+            }
+        });
+    }
+
+    /// Scores the collected rows in `f64` and offers them.
+    fn rescore(
+        &self,
+        worker: &mut Worker<I::Id>,
+        floor: &Floor,
+        score: &Score,
+        matrix: &Matrix<'_>,
+    ) {
+        let mut exact = [0.0; BATCH];
+        let contenders = std::mem::take(&mut worker.contenders);
+        let exact = &mut exact[..contenders.len()];
+        // Whether a row is valid was decided by the first pass.
+        let mut ignored = std::mem::take(&mut worker.suspects);
+        let rows = Rows::List(&contenders);
+        score.of_rows(self.exec.simd, matrix, rows, true, exact, &mut ignored);
+        ignored.clear();
+        worker.suspects = ignored;
+        for (i, (row, score)) in contenders.iter().zip(exact).enumerate() {
+            let screened = worker.screened[i];
+            worker.memo[memo_slot(screened)] = Some((screened, *row, *score));
+            self.offer(worker, floor, *row, *score);
+        }
+        worker.contenders = contenders;
+        worker.contenders.clear();
+        worker.screened.clear();
+    }
+}
+
+/// Calls `f` with the place and value of every score that is at least `least`.
+fn for_each_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, f64)) {
+    for (group, chunk) in scores.chunks(16).enumerate() {
+        // Most groups hold none; finding that out takes no branch a row.
+        if chunk.iter().fold(false, |any, s| any | (*s >= least)) {
+            for (i, score) in chunk.iter().enumerate() {
+                if *score >= least {
+                    f(group * 16 + i, *score);
+                }
+            }
+        }
+    }
+}
+
+fn memo_slot(score: f64) -> usize {
+    let hash = score.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 58) as usize
+}
+
+/// The best bar of all workers: a lower bound of the last selected score.
+struct Floor(AtomicU64);
+
+impl Floor {
+    fn new(score: f64) -> Self {
+        Self(AtomicU64::new(ordered(score)))
+    }
+
+    fn get(&self) -> f64 {
+        let bits = self.0.load(Ordering::Relaxed);
+        f64::from_bits(if bits >> 63 == 1 {
+            bits ^ 1 << 63
+        } else {
+            !bits
+        })
+    }
+
+    fn raise(&self, score: f64) {
+        self.0.fetch_max(ordered(score), Ordering::Relaxed);
+    }
+}
+
+/// Bits that order as the numbers do.
+fn ordered(score: f64) -> u64 {
+    let bits = score.to_bits();
+    if bits >> 63 == 0 {
+        bits | 1 << 63
+    } else {
+        !bits
+    }
+}

@@ -1,0 +1,264 @@
+//! AVX2 with FMA and F16C: two registers a vector.
+
+#[allow(clippy::wildcard_imports, reason = "the intrinsics")]
+use std::arch::x86_64::*;
+
+use super::{Isa, Lanes, Load, Op};
+use crate::element::{bf16, f16};
+
+pub(crate) struct Avx2;
+
+impl Isa for Avx2 {
+    type F32 = F32x16;
+    type F64 = F64x8;
+}
+
+/// # Safety
+/// The CPU must have AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn enter<O: Op>(op: O) -> O::Out {
+    // SAFETY: the caller's promise.
+    unsafe { op.run::<Avx2>() }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16([__m256; 2]);
+#[derive(Clone, Copy)]
+pub(crate) struct F64x8([__m256d; 2]);
+
+macro_rules! halves {
+    ($vector:ident, $float:ident, $n:literal, $half:literal,
+     $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $andnot:ident, $cmp:ident, $blendv:ident, $movemask:ident;
+     $($rest:tt)*) => {
+        impl $vector {
+            #[inline(always)]
+            fn zip(self, b: Self, f: impl Fn(Half<$float>, Half<$float>) -> Half<$float>) -> Self {
+                Self([f(self.0[0], b.0[0]), f(self.0[1], b.0[1])])
+            }
+        }
+
+        // SAFETY (of every block here): a vector exists, or the caller of an
+        // unsafe function vouches, so the CPU has AVX2, FMA and F16C; pointers
+        // are vouched for by the caller and the accesses are unaligned ones.
+        impl Lanes for $vector {
+            type Elem = $float;
+            type Mask = Self;
+            const N: usize = $n;
+
+            #[inline(always)]
+            unsafe fn new(x: $float) -> Self {
+                Self(unsafe { [$set1(x), $set1(x)] })
+            }
+            #[inline(always)]
+            unsafe fn load(ptr: *const $float) -> Self {
+                Self(unsafe { [$loadu(ptr), $loadu(ptr.add($half))] })
+            }
+            #[inline(always)]
+            unsafe fn store(self, ptr: *mut $float) {
+                unsafe {
+                    $storeu(ptr, self.0[0]);
+                    $storeu(ptr.add($half), self.0[1]);
+                }
+            }
+            #[inline(always)]
+            fn add(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $add(a, b) })
+            }
+            #[inline(always)]
+            fn sub(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $sub(a, b) })
+            }
+            #[inline(always)]
+            fn mul(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $mul(a, b) })
+            }
+            #[inline(always)]
+            fn div(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $div(a, b) })
+            }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                Self(unsafe {
+                    [
+                        $fmadd(self.0[0], b.0[0], c.0[0]),
+                        $fmadd(self.0[1], b.0[1], c.0[1]),
+                    ]
+                })
+            }
+            #[inline(always)]
+            fn max(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $max(a, b) })
+            }
+            #[inline(always)]
+            fn min(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $min(a, b) })
+            }
+            #[inline(always)]
+            fn or(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $or(a, b) })
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                self.splat(-0.0).zip(self, |a, b| unsafe { $andnot(a, b) })
+            }
+            #[inline(always)]
+            fn lt(self, b: Self) -> Self {
+                self.zip(b, |a, b| unsafe { $cmp::<_CMP_LT_OQ>(a, b) })
+            }
+            #[inline(always)]
+            fn select(mask: Self, a: Self, b: Self) -> Self {
+                Self(unsafe {
+                    [
+                        $blendv(b.0[0], a.0[0], mask.0[0]),
+                        $blendv(b.0[1], a.0[1], mask.0[1]),
+                    ]
+                })
+            }
+            #[inline(always)]
+            fn bits(mask: Self) -> u32 {
+                mask.sign_bits()
+            }
+            #[inline(always)]
+            fn sign_bits(self) -> u32 {
+                let [a, b] = self.0.map(|a| unsafe { $movemask(a) }.cast_unsigned());
+                a | b << $half
+            }
+            $($rest)*
+        }
+    };
+}
+
+trait Register {
+    type Half;
+}
+impl Register for f32 {
+    type Half = __m256;
+}
+impl Register for f64 {
+    type Half = __m256d;
+}
+type Half<T> = <T as Register>::Half;
+
+halves! {
+    F32x16, f32, 16, 8,
+    _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_or_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_movemask_ps;
+
+    #[inline(always)]
+    fn swap<const DISTANCE: usize>(self) -> Self {
+        let [a, b] = self.0;
+        unsafe {
+            match DISTANCE {
+                8 => Self([b, a]),
+                4 => Self([_mm256_permute2f128_ps::<1>(a, a), _mm256_permute2f128_ps::<1>(b, b)]),
+                2 => Self([_mm256_permute_ps::<0b01_00_11_10>(a), _mm256_permute_ps::<0b01_00_11_10>(b)]),
+                _ => Self([_mm256_permute_ps::<0b10_11_00_01>(a), _mm256_permute_ps::<0b10_11_00_01>(b)]),
+            }
+        }
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        let split = |x: __m256| unsafe {
+            let bits = _mm256_castps_si256(x);
+            let shifted = _mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f2a_aaab));
+            let exponent = _mm256_srai_epi32::<23>(shifted);
+            let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+            (
+                _mm256_cvtepi32_ps(exponent),
+                _mm256_sub_ps(_mm256_castsi256_ps(m), _mm256_set1_ps(1.0)),
+            )
+        };
+        let [(e0, r0), (e1, r1)] = self.0.map(split);
+        (Self([e0, e1]), Self([r0, r1]))
+    }
+    #[inline(always)]
+    fn scale(self, shifter: Self) -> Self {
+        self.zip(shifter, |x, n| unsafe {
+            let n = _mm256_slli_epi32::<23>(_mm256_castps_si256(n));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n))
+        })
+    }
+}
+
+halves! {
+    F64x8, f64, 8, 4,
+    _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd,
+    _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_or_pd, _mm256_andnot_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_movemask_pd;
+
+    #[inline(always)]
+    fn swap<const DISTANCE: usize>(self) -> Self {
+        let [a, b] = self.0;
+        unsafe {
+            match DISTANCE {
+                4 => Self([b, a]),
+                2 => Self([_mm256_permute2f128_pd::<1>(a, a), _mm256_permute2f128_pd::<1>(b, b)]),
+                _ => Self([_mm256_permute_pd::<0b0101>(a), _mm256_permute_pd::<0b0101>(b)]),
+            }
+        }
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        // There is no 64-bit arithmetic shift nor conversion: the exponent is kept
+        // positive by the bias and made a double by the mantissa of 2^52.
+        let split = |x: __m256d| unsafe {
+            let pivot = _mm256_set1_epi64x(0x3fe6_a09e_667f_3bcd);
+            let above = _mm256_sub_epi64(_mm256_castpd_si256(x), pivot);
+            let biased = _mm256_srli_epi64::<52>(_mm256_add_epi64(
+                above,
+                _mm256_set1_epi64x(0x3ff0_0000_0000_0000),
+            ));
+            let two52 = 4_503_599_627_370_496.0;
+            let exponent = _mm256_sub_pd(
+                _mm256_castsi256_pd(_mm256_or_si256(
+                    biased,
+                    _mm256_castpd_si256(_mm256_set1_pd(two52)),
+                )),
+                _mm256_set1_pd(two52 + 1023.0),
+            );
+            let mantissa = _mm256_and_si256(above, _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
+            let m = _mm256_castsi256_pd(_mm256_add_epi64(mantissa, pivot));
+            (exponent, _mm256_sub_pd(m, _mm256_set1_pd(1.0)))
+        };
+        let [(e0, r0), (e1, r1)] = self.0.map(split);
+        (Self([e0, e1]), Self([r0, r1]))
+    }
+    #[inline(always)]
+    fn scale(self, shifter: Self) -> Self {
+        self.zip(shifter, |x, n| unsafe {
+            let n = _mm256_slli_epi64::<52>(_mm256_castpd_si256(n));
+            _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x), n))
+        })
+    }
+}
+
+macro_rules! load {
+    ($vector:ident, $elem:ty, $half:literal, |$ptr:ident| $load:expr) => {
+        impl Load<$elem> for $vector {
+            #[inline(always)]
+            unsafe fn load_from(ptr: *const $elem) -> Self {
+                // SAFETY: the caller vouches for the CPU and for N elements; the loads are unaligned ones.
+                let half = |$ptr: *const $elem| unsafe { $load };
+                Self([half(ptr), half(unsafe { ptr.add($half) })])
+            }
+        }
+    };
+}
+
+load!(F32x16, f32, 8, |ptr| _mm256_loadu_ps(ptr));
+load!(F32x16, f16, 8, |ptr| _mm256_cvtph_ps(_mm_loadu_si128(
+    ptr.cast()
+)));
+load!(F32x16, bf16, 8, |ptr| {
+    let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(ptr.cast()));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+});
+load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr)));
+load!(F64x8, f16, 4, |ptr| _mm256_cvtps_pd(_mm_cvtph_ps(
+    _mm_loadl_epi64(ptr.cast())
+)));
+load!(F64x8, bf16, 4, |ptr| {
+    let wide = _mm_cvtepu16_epi32(_mm_loadl_epi64(ptr.cast()));
+    _mm256_cvtps_pd(_mm_castsi128_ps(_mm_slli_epi32::<16>(wide)))
+});
+load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr));

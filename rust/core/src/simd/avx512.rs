@@ -1,0 +1,219 @@
+//! AVX-512 (F, DQ, BW, VL): one register a vector.
+
+#[allow(clippy::wildcard_imports, reason = "the intrinsics")]
+use std::arch::x86_64::*;
+
+use super::{Isa, Lanes, Load, Op};
+use crate::element::{bf16, f16};
+
+pub(crate) struct Avx512;
+
+impl Isa for Avx512 {
+    type F32 = F32x16;
+    type F64 = F64x8;
+}
+
+/// # Safety
+/// The CPU must have AVX-512 F, DQ, BW and VL, and what AVX2 code expects.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
+pub(super) unsafe fn enter<O: Op>(op: O) -> O::Out {
+    // SAFETY: the caller's promise.
+    unsafe { op.run::<Avx512>() }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m512);
+#[derive(Clone, Copy)]
+pub(crate) struct F64x8(__m512d);
+
+macro_rules! lanes {
+    ($vector:ident, $float:ident, $n:literal, $mask:ident,
+     $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $abs:ident, $cmp:ident, $blend:ident, $signs:expr;
+     $($rest:tt)*) => {
+        // SAFETY (of every block here): a vector exists, or the caller of an
+        // unsafe function vouches, so the CPU has AVX-512; pointers are vouched
+        // for by the caller and the accesses are unaligned ones.
+        impl Lanes for $vector {
+            type Elem = $float;
+            type Mask = $mask;
+            const N: usize = $n;
+
+            #[inline(always)]
+            unsafe fn new(x: $float) -> Self {
+                Self(unsafe { $set1(x) })
+            }
+            #[inline(always)]
+            unsafe fn load(ptr: *const $float) -> Self {
+                Self(unsafe { $loadu(ptr) })
+            }
+            #[inline(always)]
+            unsafe fn store(self, ptr: *mut $float) {
+                unsafe { $storeu(ptr, self.0) }
+            }
+            #[inline(always)]
+            fn add(self, b: Self) -> Self {
+                Self(unsafe { $add(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn sub(self, b: Self) -> Self {
+                Self(unsafe { $sub(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn mul(self, b: Self) -> Self {
+                Self(unsafe { $mul(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn div(self, b: Self) -> Self {
+                Self(unsafe { $div(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                Self(unsafe { $fmadd(self.0, b.0, c.0) })
+            }
+            #[inline(always)]
+            fn max(self, b: Self) -> Self {
+                Self(unsafe { $max(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn min(self, b: Self) -> Self {
+                Self(unsafe { $min(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn or(self, b: Self) -> Self {
+                Self(unsafe { $or(self.0, b.0) })
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                Self(unsafe { $abs(self.0) })
+            }
+            #[inline(always)]
+            fn lt(self, b: Self) -> $mask {
+                unsafe { $cmp::<_CMP_LT_OQ>(self.0, b.0) }
+            }
+            #[inline(always)]
+            fn select(mask: $mask, a: Self, b: Self) -> Self {
+                Self(unsafe { $blend(mask, b.0, a.0) })
+            }
+            #[inline(always)]
+            fn bits(mask: $mask) -> u32 {
+                u32::from(mask)
+            }
+            #[inline(always)]
+            fn sign_bits(self) -> u32 {
+                u32::from($signs(self))
+            }
+            $($rest)*
+        }
+    };
+}
+
+lanes! {
+    F32x16, f32, 16, __mmask16,
+    _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps,
+    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_or_ps, _mm512_abs_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps,
+    |x: Self| unsafe { _mm512_movepi32_mask(_mm512_castps_si512(x.0)) };
+
+    #[inline(always)]
+    fn swap<const DISTANCE: usize>(self) -> Self {
+        let a = self.0;
+        Self(unsafe {
+            match DISTANCE {
+                8 => _mm512_shuffle_f32x4::<0b01_00_11_10>(a, a),
+                4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(a, a),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(a),
+                _ => _mm512_permute_ps::<0b10_11_00_01>(a),
+            }
+        })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let exponent = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(0x3f2a_aaab)));
+            let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
+            (
+                Self(_mm512_cvtepi32_ps(exponent)),
+                Self(_mm512_sub_ps(_mm512_castsi512_ps(m), _mm512_set1_ps(1.0))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn scale(self, shifter: Self) -> Self {
+        Self(unsafe {
+            let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifter.0));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), n))
+        })
+    }
+}
+
+lanes! {
+    F64x8, f64, 8, __mmask8,
+    _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd,
+    _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_or_pd, _mm512_abs_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd,
+    |x: Self| unsafe { _mm512_movepi64_mask(_mm512_castpd_si512(x.0)) };
+
+    #[inline(always)]
+    fn swap<const DISTANCE: usize>(self) -> Self {
+        let a = self.0;
+        Self(unsafe {
+            match DISTANCE {
+                4 => _mm512_shuffle_f64x2::<0b01_00_11_10>(a, a),
+                2 => _mm512_shuffle_f64x2::<0b10_11_00_01>(a, a),
+                _ => _mm512_permute_pd::<0b0101_0101>(a),
+            }
+        })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        unsafe {
+            let bits = _mm512_castpd_si512(self.0);
+            let exponent = _mm512_srai_epi64::<52>(_mm512_sub_epi64(
+                bits,
+                _mm512_set1_epi64(0x3fe6_a09e_667f_3bcd),
+            ));
+            let m = _mm512_sub_epi64(bits, _mm512_slli_epi64::<52>(exponent));
+            (
+                Self(_mm512_cvtepi64_pd(exponent)),
+                Self(_mm512_sub_pd(_mm512_castsi512_pd(m), _mm512_set1_pd(1.0))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn scale(self, shifter: Self) -> Self {
+        Self(unsafe {
+            let n = _mm512_slli_epi64::<52>(_mm512_castpd_si512(shifter.0));
+            _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(self.0), n))
+        })
+    }
+}
+
+macro_rules! load {
+    ($vector:ident, $elem:ty, |$ptr:ident| $load:expr) => {
+        impl Load<$elem> for $vector {
+            #[inline(always)]
+            unsafe fn load_from($ptr: *const $elem) -> Self {
+                // SAFETY: the caller vouches for the CPU and for N elements; the loads are unaligned ones.
+                Self(unsafe { $load })
+            }
+        }
+    };
+}
+
+load!(F32x16, f32, |ptr| _mm512_loadu_ps(ptr));
+load!(F32x16, f16, |ptr| _mm512_cvtph_ps(_mm256_loadu_si256(
+    ptr.cast()
+)));
+load!(F32x16, bf16, |ptr| {
+    let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(ptr.cast()));
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+});
+load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr)));
+load!(F64x8, f16, |ptr| _mm512_cvtps_pd(_mm256_cvtph_ps(
+    _mm_loadu_si128(ptr.cast())
+)));
+load!(F64x8, bf16, |ptr| {
+    let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(ptr.cast()));
+    _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+});
+load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr));

@@ -1,0 +1,182 @@
+//! Logarithms and exponentials over lanes, in `f32` and `f64`.
+//!
+//! Every level runs these very operations, so there is no better or worse
+//! polynomial on any machine. The coefficients are minimax fits for the reduced
+//! ranges given, rounded to the working precision; the tests hold them against a
+//! correctly rounded oracle.
+
+use super::Lanes;
+use crate::element::Element;
+
+/// The two types that arithmetic is done in.
+pub(crate) trait Real: Element + PartialOrd + Default {
+    /// What [`Real::log`] counts in, in nats: `ln 2` (so base 2) or 1.
+    const LOG_UNIT: f64;
+    /// `ln(1 - a)` is computed from `-a` below this, from `1 - 2a` above: both
+    /// exact, and in the range of the polynomial.
+    const SPLIT: f64;
+
+    /// The nearest number of this type.
+    fn of(x: f64) -> Self;
+    /// The logarithm of `2^e * (1 + r)`, as [`Lanes::split`] gives them, in
+    /// `LOG_UNIT`s.
+    fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V;
+    /// `e^x` for `x <= 0`: exactly 1 at 0, exactly 0 where the result would not be
+    /// a normal number. Anything may come of a NaN.
+    fn exp<V: Lanes<Elem = Self>>(x: V) -> V;
+
+    /// The logarithm of `x` in `LOG_UNIT`s, for normal `x > 0`; finite at zero, so
+    /// that `0 * log(0)` is 0.
+    #[inline(always)]
+    fn log<V: Lanes<Elem = Self>>(x: V) -> V {
+        let (e, r) = x.split();
+        Self::log_of_parts(e, r)
+    }
+
+    /// `ln(1 + x)` in nats for `x >= 0`, also where `1 + x` rounds.
+    #[inline(always)]
+    fn ln_1p<V: Lanes<Elem = Self>>(x: V) -> V {
+        let one = x.splat(Self::of(1.0));
+        let u = x.add(one);
+        let lost = x.sub(u.sub(one));
+        let log = Self::log(u).mul(x.splat(Self::of(Self::LOG_UNIT)));
+        log.add(lost.div(u))
+    }
+}
+
+/// Horner's rule with fused steps, highest power first.
+#[inline(always)]
+fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [V::Elem; N]) -> V {
+    let mut sum = x.splat(coefficients[0]);
+    for c in &coefficients[1..] {
+        sum = sum.fma(x, x.splat(*c));
+    }
+    sum
+}
+
+impl Real for f32 {
+    const LOG_UNIT: f64 = std::f64::consts::LN_2;
+    const SPLIT: f64 = 1.0 / 3.0;
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is the point")]
+    fn of(x: f64) -> Self {
+        x as Self
+    }
+
+    /// `e + r Q(r)`: relative error 1.2e-6, so that nearly one-hot rows are as
+    /// accurate as all others.
+    #[inline(always)]
+    fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V {
+        let q = polynomial(
+            r,
+            [
+                0.246_249_24,
+                -0.279_900_07,
+                0.285_675_26,
+                -0.358_404_22,
+                0.480_962_63,
+                -0.721_379_34,
+                1.442_694_8,
+            ],
+        );
+        r.fma(q, e)
+    }
+
+    /// Within 2 ulp.
+    #[inline(always)]
+    fn exp<V: Lanes<Elem = Self>>(x: V) -> V {
+        let [log2_e, magic] = [std::f32::consts::LOG2_E, 12_582_912.0].map(|c| x.splat(c));
+        let shifter = x.fma(log2_e, magic);
+        let n = magic.sub(shifter);
+        let r = n.fma(x.splat(std::f32::consts::LN_2), x);
+        let r = n.fma(x.splat(-1.904_654_2e-9), r);
+        let p = polynomial(
+            r,
+            [
+                0.008_289_582,
+                0.041_897_822,
+                0.166_676_49,
+                0.499_991_5,
+                0.999_999_7,
+                1.0,
+            ],
+        );
+        V::select(x.lt(x.splat(-87.0)), x.splat(0.0), p.scale(shifter))
+    }
+}
+
+impl Real for f64 {
+    const LOG_UNIT: f64 = 1.0;
+    const SPLIT: f64 = 0.292_893_2;
+
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        x
+    }
+
+    /// Within 1 ulp: `ln(1 + r) = 2 atanh(s)`, `s = r / (2 + r)`, with the parts
+    /// combined so that the leading term, `r` itself, is exact.
+    #[inline(always)]
+    fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V {
+        let s = r.div(r.add(r.splat(2.0)));
+        let z = s.mul(s);
+        let p = polynomial(
+            z,
+            [
+                0.147_953_643_053_686_97,
+                0.153_141_108_266_164_45,
+                0.181_835_618_904_331_6,
+                0.222_221_986_218_821_94,
+                0.285_714_287_418_906_3,
+                0.399_999_999_994_170_5,
+                0.666_666_666_666_673_4,
+            ],
+        );
+        let zero = r.splat(0.0);
+        let q = zero.sub(z).fma(p, r);
+        let low = e.mul(r.splat(-2.319_046_813_846_299_6e-17));
+        let u = s.fma(q, low);
+        e.fma(r.splat(std::f64::consts::LN_2), r.sub(u))
+    }
+
+    /// Within 1 ulp.
+    #[inline(always)]
+    fn exp<V: Lanes<Elem = Self>>(x: V) -> V {
+        let [log2_e, magic] =
+            [std::f64::consts::LOG2_E, 6_755_399_441_055_744.0].map(|c| x.splat(c));
+        let shifter = x.fma(log2_e, magic);
+        let n = magic.sub(shifter);
+        let r = n.fma(x.splat(std::f64::consts::LN_2), x);
+        let r = n.fma(x.splat(2.319_046_813_846_299_6e-17), r);
+        let p = polynomial(
+            r,
+            [
+                2.500_724_284_305_763e-8,
+                2.763_019_459_988_238e-7,
+                2.755_755_839_505_312_7e-6,
+                2.480_149_317_166_739e-5,
+                1.984_126_954_633_878_6e-4,
+                1.388_888_894_369_967_6e-3,
+                8.333_333_333_470_175e-3,
+                4.166_666_666_652_88e-2,
+                0.166_666_666_666_664_66,
+                0.500_000_000_000_001_1,
+                1.0,
+                1.0,
+            ],
+        );
+        V::select(x.lt(x.splat(-708.0)), x.splat(0.0), p.scale(shifter))
+    }
+}
+
+/// The natural logarithm of one number, the same on every machine (the standard
+/// library's differs between them).
+pub(crate) fn ln(x: f64) -> f64 {
+    // SAFETY: the portable level needs nothing of the CPU.
+    let v = unsafe { <super::portable::Portable as super::Isa>::F64::new(x) };
+    let mut lanes = [0.0; 8];
+    // SAFETY: room for 8 lanes.
+    unsafe { <f64 as Real>::log(v).store(lanes.as_mut_ptr()) };
+    lanes[0]
+}

@@ -1,0 +1,279 @@
+//! One vector model, four machines.
+//!
+//! A kernel is written once over [`Lanes`]: a *virtual vector* of 512 bits (16
+//! `f32` or 8 `f64`), whatever the registers of the machine. Each backing maps
+//! every operation to the same IEEE operation on the same lane, with a fused
+//! multiply-add where a kernel says so, and sums lanes along one fixed butterfly.
+//! So all machines compute the same bits: AVX-512 does in one instruction what
+//! AVX2 does in two, NEON in four and the portable backing in a loop.
+//!
+//! A [`Simd`] level can only be had after the CPU was asked for it. [`dispatch`]
+//! is the one place that crosses from ordinary code into code compiled for a
+//! level; all that runs behind it must be `#[inline(always)]`, or it would be
+//! compiled for the baseline CPU and call the intrinsics one by one.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+use crate::element::{Element, bf16, f16};
+pub(crate) use math::Real;
+
+/// The levels by name, best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+/// An instruction set that this CPU is known to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Simd(Level);
+
+impl Simd {
+    /// The names of all levels, on any machine.
+    pub const NAMES: [&'static str; 4] = ["portable", "avx2", "avx512", "neon"];
+
+    /// All levels of this CPU, the fastest last.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "no level but the portable one on other machines")]
+        let mut levels = vec![Self(Level::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                levels.push(Self(Level::Avx2));
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                {
+                    levels.push(Self(Level::Avx512));
+                }
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        levels.push(Self(Level::Neon));
+        levels
+    }
+
+    /// The fastest level of this CPU.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::available().pop().unwrap_or(Self(Level::Portable))
+    }
+
+    /// The level called `name`, if this CPU has it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|s| s.name() == name)
+    }
+
+    /// `"portable"`, `"avx2"`, `"avx512"` or `"neon"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "neon",
+        }
+    }
+}
+
+/// Work that is compiled once for every level.
+pub(crate) trait Op {
+    type Out;
+    /// Must be `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// Only [`dispatch`] may call this: the CPU must have `I`.
+    unsafe fn run<I: Isa>(self) -> Self::Out;
+}
+
+/// Runs `op` with the instructions of `simd`.
+pub(crate) fn dispatch<O: Op>(simd: Simd, op: O) -> O::Out {
+    // SAFETY: a Simd is only made for a level that the CPU has.
+    unsafe {
+        match simd.0 {
+            Level::Portable => op.run::<portable::Portable>(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::enter(op),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::enter(op),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => neon::enter(op),
+        }
+    }
+}
+
+/// The two vector types of a level.
+pub(crate) trait Isa {
+    type F32: Lanes<Elem = f32> + Load<f32> + Load<f16> + Load<bf16>;
+    type F64: Lanes<Elem = f64> + Load<f32> + Load<f16> + Load<bf16> + Load<f64>;
+}
+
+/// The precision of a pass: which of the two vector types it computes in.
+pub(crate) trait Precision {
+    type Elem: Real;
+    type Lanes<I: Isa>: Lanes<Elem = Self::Elem>;
+}
+/// `f32` lanes.
+pub(crate) struct Single;
+/// `f64` lanes.
+pub(crate) struct Double;
+
+impl Precision for Single {
+    type Elem = f32;
+    type Lanes<I: Isa> = I::F32;
+}
+impl Precision for Double {
+    type Elem = f64;
+    type Lanes<I: Isa> = I::F64;
+}
+
+/// Elements that a pass of precision `P` can read.
+pub(crate) trait LoadAs<P: Precision>: Element {
+    /// # Safety
+    /// As [`Load::load_from`].
+    unsafe fn load<I: Isa>(ptr: *const Self) -> P::Lanes<I>;
+    /// # Safety
+    /// As [`Load::load_head`].
+    unsafe fn load_head<I: Isa>(ptr: *const Self, len: usize, pad: Self) -> P::Lanes<I>;
+}
+
+macro_rules! load_as {
+    ($($elem:ty => $precision:ident $lanes:ident),*) => {$(
+        impl LoadAs<$precision> for $elem {
+            #[inline(always)]
+            unsafe fn load<I: Isa>(ptr: *const Self) -> I::$lanes {
+                // SAFETY: the caller's promise.
+                unsafe { I::$lanes::load_from(ptr) }
+            }
+            #[inline(always)]
+            unsafe fn load_head<I: Isa>(ptr: *const Self, len: usize, pad: Self) -> I::$lanes {
+                // SAFETY: the caller's promise.
+                unsafe { I::$lanes::load_head(ptr, len, pad) }
+            }
+        }
+    )*};
+}
+load_as!(f16 => Single F32, bf16 => Single F32, f32 => Single F32);
+load_as!(f16 => Double F64, bf16 => Double F64, f32 => Double F64, f64 => Double F64);
+
+/// A virtual vector of 512 bits.
+///
+/// Only [`Lanes::new`] and the loads are unsafe for want of a CPU check: once a
+/// value exists, the CPU has what it takes to work with it.
+pub(crate) trait Lanes: Copy {
+    type Elem: Real;
+    type Mask: Copy;
+    /// Lanes of a vector: 16 `f32` or 8 `f64`.
+    const N: usize;
+
+    /// All lanes `x`.
+    ///
+    /// # Safety
+    /// The CPU must have the level.
+    unsafe fn new(x: Self::Elem) -> Self;
+    /// # Safety
+    /// The CPU must have the level; `ptr` must be readable for `N` elements.
+    unsafe fn load(ptr: *const Self::Elem) -> Self;
+    /// # Safety
+    /// `ptr` must be writable for `N` elements.
+    unsafe fn store(self, ptr: *mut Self::Elem);
+
+    /// A vector like this one, all lanes `x`.
+    #[inline(always)]
+    fn splat(self, x: Self::Elem) -> Self {
+        // SAFETY: `self` exists, so the CPU has the level.
+        unsafe { Self::new(x) }
+    }
+
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    fn fma(self, factor: Self, addend: Self) -> Self;
+    /// `if self > other { self } else { other }`: `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// `if self < other { self } else { other }`: `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// Bitwise or: the sign bits of many numbers in one.
+    fn or(self, other: Self) -> Self;
+    fn abs(self) -> Self;
+    /// False where either is NaN.
+    fn lt(self, other: Self) -> Self::Mask;
+    /// `a` where the mask is set, `b` elsewhere.
+    fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    /// The mask as bits, lane 0 lowest.
+    fn bits(mask: Self::Mask) -> u32;
+    /// The sign bits, lane 0 lowest.
+    fn sign_bits(self) -> u32;
+    /// Lane `i` receives lane `i ^ DISTANCE` (a power of two below `N`).
+    fn swap<const DISTANCE: usize>(self) -> Self;
+    /// Splits `x = 2^e * (1 + r)`, exactly: `(e, r)`, with `1 + r` in [2/3, 4/3)
+    /// for `f32` and in [√½, √2) for `f64`.
+    ///
+    /// For normal positive numbers; zeros give some finite pair.
+    fn split(self) -> (Self, Self);
+    /// `self * 2^n`, where `n` sits in the low bits of `shifter`'s mantissa.
+    fn scale(self, shifter: Self) -> Self;
+    /// Loads the planes of `N` rows of `cols` elements: `planes[j * N + i]`
+    /// becomes element `j` of `rows[i]`. Returns false (and writes nothing) where
+    /// the level has no fast way; the caller then copies one by one.
+    ///
+    /// # Safety
+    /// `rows` must hold `N` pointers, each readable for `cols` elements;
+    /// `planes` must be writable for `cols * N` elements.
+    #[inline(always)]
+    unsafe fn transpose(_: &[*const Self::Elem], _: usize, _: *mut Self::Elem) -> bool {
+        false
+    }
+}
+
+/// Loading other element types into lanes, exactly.
+pub(crate) trait Load<E: Element>: Lanes {
+    /// # Safety
+    /// The CPU must have the level; `ptr` must be readable for `N` elements
+    /// (no alignment needed).
+    unsafe fn load_from(ptr: *const E) -> Self;
+
+    /// Loads `len < N` elements and completes the vector with `pad`.
+    ///
+    /// # Safety
+    /// As [`Load::load_from`], for `len` elements.
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const E, len: usize, pad: E) -> Self {
+        debug_assert!(len < Self::N && Self::N <= 16);
+        let mut full = [pad; 16];
+        // SAFETY: len < N <= 16, and the caller vouches for ptr.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                ptr.cast::<u8>(),
+                full.as_mut_ptr().cast(),
+                len * size_of::<E>(),
+            );
+            Self::load_from(full.as_ptr())
+        }
+    }
+}
