@@ -1,0 +1,220 @@
+"""Which columns of a table hold the probabilities, which the ids, and how their batches become matrices."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from pickwise import arrow
+from pickwise.pools.base import Chunk, Ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Wanted: TypeAlias = "str | Sequence[str] | None"
+"""A column, a pattern such as ``"p_*"``, several of either, or None for the obvious ones."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns to read from a table.
+
+    Attributes
+    ----------
+    probabilities : tuple of str
+        One column of lists, or one column of floats for each class, in the table's order.
+    id : str or None
+        A column of integers or strings.
+    string_ids : bool
+        Whether it is one of strings.
+    dtype : dtype
+        What the matrix holds: the widest type among the columns.
+    width : int or None
+        Classes; None for a column of lists of any length.
+    """
+
+    probabilities: tuple[str, ...]
+    id: str | None
+    string_ids: bool
+    dtype: np.dtype[Any]
+    width: int | None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns to read, and no others."""
+        return [*self.probabilities, *([] if self.id is None else [self.id])]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of the matrix (a guess for lists whose length is not in the schema)."""
+        return (self.width or 64) * self.dtype.itemsize
+
+
+def choose_columns(schema: Any, probabilities: Wanted, id: str | None, source: str) -> Columns:  # noqa: A002 - as in select
+    """Choose the columns of a table by name, by pattern, or by their types where neither is given.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    probabilities : str, sequence of str or None
+        Without it: the one column of lists of floats if there is one, else all columns of floats.
+    id : str or None
+    source : str
+        What the table is called in messages.
+
+    Raises
+    ------
+    ValueError
+        For a column that is missing, doubled or of another type, and where no column can be meant.
+    """
+    types = {field.name: field.type for field in schema if field.name != id}
+    if id is not None:
+        _require(id, schema.names, "id", source)
+        id_type = schema.field(id).type
+        if not (arrow.is_string(id_type) or _is_integer(id_type)):
+            raise ValueError(f"{source}: the id column {id!r} must hold integers or strings, not {id_type}")
+    if probabilities is None:
+        chosen = _obvious(types, source)
+    else:
+        wanted = [probabilities] if isinstance(probabilities, str) else list(probabilities)
+        chosen = _matching(wanted, types, source)
+    repeated = [name for name, count in Counter(schema.names).items() if count > 1 and name in {*chosen, id}]
+    if repeated:
+        raise ValueError(f"{source}: has more than one column named {repeated[0]!r}")
+    lists = [name for name in chosen if arrow.is_list(types[name])]
+    if lists and len(chosen) > 1:
+        raise ValueError(f"{source}: {lists[0]!r} is a column of lists, which must be the only column of probabilities")
+    for name in chosen:
+        if not _is_float(_element(types[name])):
+            raise ValueError(f"{source}: the column {name!r} must hold floats, not {types[name]}")
+    width: int | None = len(chosen)
+    if lists:
+        width = getattr(types[lists[0]], "list_size", None)
+        if width is not None and width < 2:
+            raise ValueError(f"{source}: the lists in {lists[0]!r} hold {width} classes; selection needs two or more")
+    dtype = np.result_type(*(_element(types[name]).to_pandas_dtype() for name in chosen))
+    return Columns(tuple(chosen), id, id is not None and arrow.is_string(schema.field(id).type), dtype, width)
+
+
+class Matrices:
+    """Turns record batches into chunks, in a buffer that is used again.
+
+    Parameters
+    ----------
+    columns : Columns
+    rows : int
+        The most rows a batch can have.
+    """
+
+    def __init__(self, columns: Columns, rows: int) -> None:
+        self._columns = columns
+        self._width = columns.width
+        self._buffer = None
+        if len(columns.probabilities) > 1:
+            self._buffer = np.empty((len(columns.probabilities), rows), columns.dtype)
+
+    def chunk(self, batch: Any, source: str, start: int) -> Chunk:
+        """View or copy one batch; `start` is the row of the source that it begins at, for messages.
+
+        Raises
+        ------
+        ValueError
+            For nulls and for lists of different lengths, naming source, column and row.
+        """
+        names = self._columns.probabilities
+        if self._buffer is not None:
+            matrix = self._buffer[:, : batch.num_rows].T
+            for column, name in enumerate(names):
+                matrix[:, column] = arrow.values(batch.column(name), f"{source}: column {name!r}", start)
+        elif arrow.is_list(batch.schema.field(names[0]).type):
+            matrix = self._lists(batch.column(names[0]), f"{source}: column {names[0]!r}", start)
+        else:
+            matrix = arrow.values(batch.column(names[0]), f"{source}: column {names[0]!r}", start).reshape(-1, 1)
+        return Chunk(matrix, self._ids(batch, source, start))
+
+    def _lists(self, column: Any, name: str, start: int) -> NDArray[Any]:
+        matrix = arrow.matrix(column, name, start, self._width)
+        self._width = matrix.shape[1]
+        if self._width < 2:
+            raise ValueError(f"{name}: row {start} holds {self._width} classes; selection needs two or more")
+        return matrix
+
+    def _ids(self, batch: Any, source: str, start: int) -> Ids | None:
+        name = self._columns.id
+        if name is None:
+            return None
+        import pyarrow as pa
+
+        column = batch.column(name)
+        if self._columns.string_ids:
+            return arrow.strings(pa.chunked_array([column]), f"{source}: column {name!r}", start)
+        return _integers(column, f"{source}: column {name!r}", start)
+
+
+def _integers(column: Any, name: str, start: int) -> NDArray[np.int64]:
+    ids = arrow.values(column, name, start)
+    if ids.dtype == np.uint64 and ids.size and ids.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: row {start + int(ids.argmax())} holds {ids.max()}, too large for an id (2**63 - 1)")
+    return ids.astype(np.int64, copy=False)
+
+
+def _obvious(types: dict[str, Any], source: str) -> list[str]:
+    lists = [name for name, kind in types.items() if arrow.is_list(kind) and _is_float(_element(kind))]
+    if len(lists) > 1:
+        raise ValueError(f"{source}: has several columns of lists ({_some(lists)}): say which with probabilities=")
+    chosen = lists or [name for name, kind in types.items() if _is_float(kind)]
+    if not chosen:
+        raise ValueError(f"{source}: no column holds floats or lists of floats; its columns are {_described(types)}")
+    return chosen
+
+
+def _matching(wanted: list[str], types: dict[str, Any], source: str) -> list[str]:
+    found: set[str] = set()
+    for want in wanted:
+        matches = [want] if want in types else [name for name in types if fnmatchcase(name, want)]
+        if not matches:
+            _require(want, list(types), "probabilities", source)
+        found.update(matches)
+    if not found:
+        raise ValueError(f"{source}: probabilities names no column")
+    return [name for name in types if name in found]
+
+
+def _require(name: str, names: list[str], argument: str, source: str) -> None:
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {_some(near)}?" if near else f"the columns are {_some(names)}"
+    raise ValueError(f"{source}: no column matches {argument}={name!r}; {hint}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _described(types: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in itertools.islice(types.items(), 12)) or "none"
+
+
+def _element(kind: Any) -> Any:
+    return kind.value_type if arrow.is_list(kind) else kind
+
+
+def _is_float(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_floating(kind))
+
+
+def _is_integer(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind))

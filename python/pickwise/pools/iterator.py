@@ -1,0 +1,61 @@
+"""Pools that arrive piece by piece: any iterator of chunks, with or without ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pickwise.arrays import as_rows
+from pickwise.ids import as_ids, slice_ids
+from pickwise.pools.base import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+
+class IteratorPool:
+    """The chunks of an iterable, in its order.
+
+    Parameters
+    ----------
+    pieces : iterable
+        Of arrays ``(rows, classes)`` or 1-D *P(y=1)*, anything array-like, or of pairs ``(array, ids)``: all of the one
+        or all of the other. An iterator can be read only once.
+    """
+
+    rows = None
+    string_ids = None
+
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self._pieces = pieces
+
+    def chunks(self) -> Generator[Chunk, None, None]:
+        """Take the pieces as they come; a generator that is not read to its end is closed."""
+        first: tuple[int, bool] | None = None
+        pieces = iter(self._pieces)
+        try:
+            for number, piece in enumerate(pieces):
+                name = f"pool: chunk {number}"
+                # A tuple is a pair with ids; a tuple of numbers is no chunk.
+                values, given = piece if isinstance(piece, tuple) and len(piece) == 2 else (piece, None)
+                rows = as_rows(values, name, allow_empty=True)
+                ids = None if given is None else as_ids(given, f"{name}: ids", rows.shape[0])
+                shape = rows.shape[1], ids is not None
+                first = first or shape
+                if shape != first:
+                    raise ValueError(f"{name}: has {_described(*shape)}, but the first has {_described(*first)}")
+                done = 0
+                for matrix in rows.blocks():
+                    yield Chunk(matrix, None if ids is None else slice_ids(ids, done, done + len(matrix)))
+                    done += len(matrix)
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+
+    def locate(self, row: int) -> str:
+        """Say which row it is."""
+        return f"row {row}"
+
+
+def _described(columns: int, has_ids: bool) -> str:
+    return f"{columns} {'column' if columns == 1 else 'columns'} {'and ids' if has_ids else 'without ids'}"

@@ -1,0 +1,75 @@
+"""Reading one step ahead: a thread fills the next chunks while the caller works on this one."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+T = TypeVar("T")
+
+DEPTH = 2
+"""Items read but not yet taken."""
+
+BUFFERS = DEPTH + 2
+"""Buffers a source may fill in turn: those waiting, the one being filled and the one the caller holds."""
+
+
+def read_ahead(source: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
+    """Run a generator in a thread of its own, at most `DEPTH` items ahead.
+
+    A source that fills `BUFFERS` buffers in turn never overwrites one that the caller still holds.
+
+    Parameters
+    ----------
+    source : callable
+        Makes the generator; it is made, run and closed in the thread.
+
+    Yields
+    ------
+    object
+        What the source yields, in order. Its exception, if it raises one, is raised here.
+    """
+    items: SimpleQueue[T | _End] = SimpleQueue()
+    room = threading.Semaphore(DEPTH)
+    stop = threading.Event()
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            generator = source()
+            try:
+                for item in generator:
+                    items.put(item)
+                    room.acquire()
+                    if stop.is_set():
+                        break
+            finally:
+                generator.close()
+        except BaseException as caught:  # noqa: BLE001 - it is raised again where the items are taken
+            error = caught
+        items.put(_End(error))
+
+    # A daemon, because a generator that nobody closes must not keep the interpreter from ending.
+    thread = threading.Thread(target=run, name="pickwise-reader", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := items.get(), _End):
+            room.release()
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stop.set()
+        room.release()
+        thread.join()
+
+
+class _End:
+    """The last thing in the queue: the source has ended, well or not."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
