@@ -38,16 +38,16 @@ impl<'a> Matrix<'a> {
                 values.len()
             )));
         }
+        Ok(Self::dense(values, (rows, cols)))
+    }
+
+    /// [`Matrix::from_slice`] of a slice that is known to fit.
+    pub(crate) fn dense<E: Element>(values: &'a [E], shape: (usize, usize)) -> Self {
+        assert_eq!(values.len(), shape.0 * shape.1, "shape fits");
         let size = size_of::<E>().cast_signed();
+        let strides = (shape.1.cast_signed() * size, size);
         // SAFETY: the slice holds rows * cols elements, row after row.
-        Ok(unsafe {
-            Self::from_raw_parts(
-                values.as_ptr().cast(),
-                (rows, cols),
-                (cols.cast_signed() * size, size),
-                E::KIND,
-            )
-        })
+        unsafe { Self::from_raw_parts(values.as_ptr().cast(), shape, strides, E::KIND) }
     }
 
     /// A view of raw memory: `shape` is `(rows, cols)`, `strides` their bytes.

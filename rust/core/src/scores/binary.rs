@@ -8,7 +8,6 @@
 use std::marker::PhantomData;
 
 use super::rows::{Fold, Kernel, Parts, Source};
-use super::top_two::Measure;
 use crate::element::Element;
 use crate::simd::{Lanes, Real};
 
@@ -17,11 +16,23 @@ pub(super) trait OfTwo: Copy + Sync {
     /// From the smaller, `a`, and `b = 1 - a`.
     fn of_probability<V: Lanes>(a: V, b: V) -> V;
     /// From the sigmoid of `±t`: `e = exp(-t)`, `t >= 0`.
-    fn of_sigmoid<V: Lanes>(t: V, e: V) -> V;
+    #[inline(always)]
+    fn of_sigmoid<V: Lanes>(_t: V, e: V) -> V {
+        let one = e.splat(V::Elem::of(1.0));
+        let b = one.div(one.add(e));
+        Self::of_probability(e.mul(b), b)
+    }
 }
 
+/// `-a ln a - b ln b`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BinaryEntropy;
+/// `a`: the least confidence, and half the margin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Smaller;
+/// `a / b`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BinaryRatio;
 
 impl OfTwo for BinaryEntropy {
     #[inline(always)]
@@ -43,16 +54,21 @@ impl OfTwo for BinaryEntropy {
     }
 }
 
-impl<M: Measure> OfTwo for M {
+impl OfTwo for Smaller {
+    #[inline(always)]
+    fn of_probability<V: Lanes>(a: V, _: V) -> V {
+        a
+    }
+}
+
+impl OfTwo for BinaryRatio {
     #[inline(always)]
     fn of_probability<V: Lanes>(a: V, b: V) -> V {
-        M::of_binary(a, b)
+        a.div(b)
     }
     #[inline(always)]
     fn of_sigmoid<V: Lanes>(_: V, e: V) -> V {
-        let one = e.splat(V::Elem::of(1.0));
-        let b = one.div(one.add(e));
-        M::of_binary(e.mul(b), b)
+        e
     }
 }
 
@@ -94,39 +110,45 @@ impl Link for Sigmoid {
     }
 }
 
-/// Scores of all labels of a row, added up or (`MAX`) maximised.
+/// The scores of all labels of a row, added up or maximised.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Labels<L, M, const MAX: bool> {
+pub(super) struct Labels<L, M> {
     pub link: L,
+    pub max: bool,
     pub scale: f64,
     pub measure: PhantomData<M>,
 }
 
-/// Parts: the scores so far, all signs, the sum of the checked numbers.
-impl<V: Lanes, L: Link, M: OfTwo, const MAX: bool> Fold<V> for Labels<L, M, MAX> {
+/// Parts: the sum of the scores, the largest, all signs, the sum of the checks.
+impl<V: Lanes, L: Link, M: OfTwo> Fold<V> for Labels<L, M> {
     #[inline(always)]
     fn start(self, zero: V) -> Parts<V> {
         [zero; 4]
     }
     #[inline(always)]
-    fn step(self, [scores, signs, sum, none]: Parts<V>, x: V) -> Parts<V> {
+    fn step(self, [total, largest, signs, sum]: Parts<V>, x: V) -> Parts<V> {
         let (score, check) = self.link.score::<V, M>(x);
-        let scores = if MAX {
-            scores.max(score)
-        } else {
-            scores.add(score)
-        };
-        [scores, signs.or(check), sum.add(check), none]
+        [
+            total.add(score),
+            largest.max(score),
+            signs.or(check),
+            sum.add(check),
+        ]
     }
     #[inline(always)]
     fn join(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
-        let scores = if MAX { a[0].max(b[0]) } else { a[0].add(b[0]) };
-        [scores, a[1].or(b[1]), a[2].add(b[2]), a[3]]
+        [
+            a[0].add(b[0]),
+            a[1].max(b[1]),
+            a[2].or(b[2]),
+            a[3].add(b[3]),
+        ]
     }
 }
 
-impl<L: Link, M: OfTwo, const MAX: bool> Kernel for Labels<L, M, MAX> {
+impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
     const LOGITS: bool = L::LOGITS;
+    const HALVES: bool = false;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
@@ -134,8 +156,9 @@ impl<L: Link, M: OfTwo, const MAX: bool> Kernel for Labels<L, M, MAX> {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [scores, signs, sum, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+    fn finish<V: Lanes>(self, [total, largest, signs, sum]: Parts<V>, out: &mut [f64; 16]) -> u32 {
         let mut lanes = [V::Elem::default(); 16];
+        let scores = if self.max { largest } else { total };
         // SAFETY: room for 16 lanes.
         unsafe { scores.store(lanes.as_mut_ptr()) };
         for (score, x) in out.iter_mut().zip(lanes) {

@@ -31,6 +31,7 @@ impl<V: Lanes> Fold<V> for Entropy {
 
 impl Kernel for Entropy {
     const LOGITS: bool = false;
+    const HALVES: bool = true;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {

@@ -5,50 +5,37 @@
 //! The largest term is one; the others are summed apart from it, so that confident
 //! rows, whose `Z` rounds to one, keep their relative accuracy.
 
-use std::marker::PhantomData;
-
+use super::Measure;
 use super::rows::{Fold, Kernel, Parts, Source};
-use super::top_two::{Measure, join_top, push_top};
+use super::top_two::{join_top, push_top};
 use crate::element::Element;
 use crate::simd::{Lanes, Real};
 
 /// Below this a term is zero in either precision.
 const FLOOR: f64 = -1000.0;
 
-/// A score of the parts of a softmax.
-pub(super) trait OfSoftmax: Copy + Sync {
-    /// Whether the second largest logit matters.
-    const SECOND: bool;
-    /// `rest`: the sum of all terms but one largest; `weighted`: `Σ d e^d`.
-    fn score<V: Lanes>(rest: V, weighted: V, second: V) -> V;
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SoftmaxEntropy;
-
-impl OfSoftmax for SoftmaxEntropy {
-    const SECOND: bool = false;
-    #[inline(always)]
-    fn score<V: Lanes>(rest: V, weighted: V, _: V) -> V {
-        let total = rest.add(rest.splat(V::Elem::of(1.0)));
-        V::Elem::ln_1p(rest).sub(weighted.div(total))
-    }
-}
-
-impl<M: Measure> OfSoftmax for M {
-    const SECOND: bool = M::SECOND;
-    #[inline(always)]
-    fn score<V: Lanes>(rest: V, _: V, second: V) -> V {
-        M::of_softmax(rest, second)
-    }
-}
-
 /// A row of logits, softened by `1 / temperature`.
+///
+/// Parts: the sum of all terms but one largest (`rest`), `Σ d e^d`, the second
+/// largest term.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Softmax<M> {
+pub(super) struct Softmax {
+    pub measure: Measure,
     pub inverse_temperature: f64,
     pub scale: f64,
-    pub measure: PhantomData<M>,
+}
+
+impl Softmax {
+    #[inline(always)]
+    fn score<V: Lanes>(self, rest: V, weighted: V, second: V) -> V {
+        let total = rest.add(rest.splat(V::Elem::of(1.0)));
+        match self.measure {
+            Measure::Entropy => V::Elem::ln_1p(rest).sub(weighted.div(total)),
+            Measure::Margin => rest.add(second).div(total),
+            Measure::LeastConfidence => rest.div(total),
+            Measure::Ratio => second,
+        }
+    }
 }
 
 /// First turn; parts: the two largest.
@@ -114,8 +101,9 @@ impl<V: Lanes> Fold<V> for Terms<V> {
     }
 }
 
-impl<M: OfSoftmax> Kernel for Softmax<M> {
+impl Kernel for Softmax {
     const LOGITS: bool = true;
+    const HALVES: bool = false;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
@@ -126,11 +114,7 @@ impl<M: OfSoftmax> Kernel for Softmax<M> {
         };
         let [rest, weighted, ties, _] = row.fold(terms);
         let rest = ties.sub(ties.splat(V::Elem::of(1.0))).add(rest);
-        let second = if M::SECOND {
-            V::Elem::exp(terms.exponent(runner_up))
-        } else {
-            weighted
-        };
+        let second = V::Elem::exp(terms.exponent(runner_up));
         [rest, weighted, second, rest]
     }
 
@@ -138,7 +122,7 @@ impl<M: OfSoftmax> Kernel for Softmax<M> {
     fn finish<V: Lanes>(self, [rest, weighted, second, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
         let mut lanes = [V::Elem::default(); 16];
         // SAFETY: room for 16 lanes.
-        unsafe { M::score(rest, weighted, second).store(lanes.as_mut_ptr()) };
+        unsafe { self.score(rest, weighted, second).store(lanes.as_mut_ptr()) };
         for (score, x) in out.iter_mut().zip(lanes) {
             *score = x.to_f64() * self.scale;
         }

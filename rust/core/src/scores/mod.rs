@@ -19,11 +19,11 @@ use std::marker::PhantomData;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::simd::{Lanes, Real, Simd, math};
-use binary::{BinaryEntropy, Labels, Link, OfTwo, Probability, Sigmoid};
+use binary::{BinaryEntropy, BinaryRatio, Labels, OfTwo, Probability, Sigmoid, Smaller};
 use entropy::Entropy;
-use logits::{OfSoftmax, Softmax, SoftmaxEntropy};
+use logits::Softmax;
 use rows::{Kernel, Rows, WIDE};
-use top_two::{LeastConfidence, Margin, Measure as OfPair, Ratio, TopTwo};
+use top_two::TopTwo;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,35 +234,28 @@ impl Score {
             out,
             suspects,
         };
+        let measure = self.measure;
         let scale = self.scale(matrix.cols());
-        match self.measure {
-            Measure::Entropy => self.with_entropy(call, scale),
-            Measure::Margin => self.with_pair::<Margin>(call, scale),
-            Measure::LeastConfidence => self.with_pair::<LeastConfidence>(call, scale),
-            Measure::Ratio => self.with_pair::<Ratio>(call, scale),
-        }
-    }
-
-    fn with_entropy(&self, call: Call<'_>, scale: f64) {
+        let tolerance = matrix.kind().sum_tolerance();
         match (self.task, self.temperature) {
-            (Task::Multiclass, None) => {
-                let tolerance = call.matrix.kind().sum_tolerance();
+            (Task::Multiclass, None) if measure == Measure::Entropy => {
                 call.run(Entropy { scale, tolerance });
             }
-            (Task::Multiclass, Some(t)) => call.softmax::<SoftmaxEntropy>(t, scale),
-            (Task::Multilabel(how), t) => call.labels::<BinaryEntropy>(how, t, scale),
-        }
-    }
-
-    fn with_pair<M: OfPair + OfSoftmax + OfTwo>(&self, call: Call<'_>, scale: f64) {
-        match (self.task, self.temperature) {
-            (Task::Multiclass, None) => {
-                let tolerance = call.matrix.kind().sum_tolerance();
-                let measure = PhantomData::<M>;
-                call.run(TopTwo { tolerance, measure });
+            (Task::Multiclass, None) => call.run(TopTwo { measure, tolerance }),
+            (Task::Multiclass, Some(t)) => call.run(Softmax {
+                measure,
+                inverse_temperature: 1.0 / t,
+                scale,
+            }),
+            (Task::Multilabel(how), temperature) => {
+                let max = how == Aggregate::Max;
+                match measure {
+                    Measure::Entropy => call.labels::<BinaryEntropy>(max, temperature, scale),
+                    Measure::Margin => call.labels::<Smaller>(max, temperature, 2.0 * scale),
+                    Measure::LeastConfidence => call.labels::<Smaller>(max, temperature, scale),
+                    Measure::Ratio => call.labels::<BinaryRatio>(max, temperature, scale),
+                }
             }
-            (Task::Multiclass, Some(t)) => call.softmax::<M>(t, scale),
-            (Task::Multilabel(how), t) => call.labels::<M>(how, t, scale),
         }
     }
 
@@ -320,44 +313,23 @@ impl Call<'_> {
         );
     }
 
-    fn softmax<M: OfSoftmax>(self, temperature: f64, scale: f64) {
-        self.run(Softmax {
-            inverse_temperature: 1.0 / temperature,
-            scale,
-            measure: PhantomData::<M>,
-        });
-    }
-
-    fn labels<M: OfTwo>(self, how: Aggregate, temperature: Option<f64>, scale: f64) {
-        match temperature {
-            None => self.labels_of::<M, _>(how, Probability, scale),
-            Some(t) => {
-                let inverse_temperature = 1.0 / t;
-                self.labels_of::<M, _>(
-                    how,
-                    Sigmoid {
-                        inverse_temperature,
-                    },
-                    scale,
-                );
-            }
-        }
-    }
-
-    fn labels_of<M: OfTwo, L: Link>(self, how: Aggregate, link: L, scale: f64) {
+    fn labels<M: OfTwo>(self, max: bool, temperature: Option<f64>, scale: f64) {
         let measure = PhantomData::<M>;
-        if how == Aggregate::Max {
-            self.run(Labels::<L, M, true> {
-                link,
+        match temperature {
+            None => self.run(Labels {
+                link: Probability,
+                max,
                 scale,
                 measure,
-            });
-        } else {
-            self.run(Labels::<L, M, false> {
-                link,
+            }),
+            Some(t) => self.run(Labels {
+                link: Sigmoid {
+                    inverse_temperature: 1.0 / t,
+                },
+                max,
                 scale,
                 measure,
-            });
+            }),
         }
     }
 }

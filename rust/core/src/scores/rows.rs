@@ -9,6 +9,7 @@
 //! Which of the two applies depends on the number of classes alone, so a row's
 //! bits never depend on its neighbours, its position or the layout of the pool.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use crate::element::{Element, ElementKind, bf16, f16};
@@ -44,6 +45,9 @@ pub(crate) trait Source<V: Lanes> {
 pub(crate) trait Kernel: Copy + Sync {
     /// Short vectors are completed with minus infinity instead of zero.
     const LOGITS: bool;
+    /// Half-precision rows are read as they are, for speed; other kernels get a
+    /// widened copy of a block, and there is less machine code.
+    const HALVES: bool;
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V>;
     /// Writes the scores of `V::N` rows; the bits of the result mark rows that
     /// may be invalid.
@@ -81,7 +85,7 @@ struct Pass<'a, P, E, K> {
     rows: Rows<'a>,
     out: &'a mut [f64],
     suspects: &'a mut Vec<usize>,
-    types: std::marker::PhantomData<(P, E)>,
+    types: PhantomData<(P, E)>,
 }
 
 /// Scores `rows` of `matrix` into `out`. The places (in `out`) of rows that may be
@@ -106,20 +110,31 @@ pub(crate) fn score_rows<K: Kernel>(
                     rows,
                     out,
                     suspects,
-                    types: std::marker::PhantomData,
+                    types: PhantomData,
                 },
             )
         };
     }
     match (matrix.kind(), double) {
-        (ElementKind::F16, false) => run!(Single, f16),
-        (ElementKind::Bf16, false) => run!(Single, bf16),
+        (ElementKind::F16, false) if K::HALVES => run!(Single, f16),
+        (ElementKind::Bf16, false) if K::HALVES => run!(Single, bf16),
+        (ElementKind::F16 | ElementKind::Bf16, _) => {
+            let wide = widen(matrix, rows);
+            let shape = (rows.len(), matrix.cols());
+            let wide = Matrix::dense(&wide, shape);
+            let rows = Rows::Range(0, rows.len());
+            score_rows(simd, kernel, &wide, rows, double, out, suspects);
+        }
         (ElementKind::F32, false) => run!(Single, f32),
-        (ElementKind::F16, true) => run!(Double, f16),
-        (ElementKind::Bf16, true) => run!(Double, bf16),
         (ElementKind::F32, true) => run!(Double, f32),
         (ElementKind::F64, _) => run!(Double, f64),
     }
+}
+
+/// A copy of half-precision rows as `f32`.
+fn widen(matrix: &Matrix<'_>, rows: Rows<'_>) -> Vec<f32> {
+    let row = |i| (0..matrix.cols()).map(move |col| matrix.get(rows.get(i), col) as f32);
+    (0..rows.len()).flat_map(row).collect()
 }
 
 impl<P: Precision, E: LoadAs<P>, K: Kernel> Op for Pass<'_, P, E, K> {
@@ -177,7 +192,7 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 let row = Row::<P, E, K, I> {
                     ptr,
                     cols,
-                    types: std::marker::PhantomData,
+                    types: PhantomData,
                 };
                 let parts = self.kernel.reduce(&row);
                 for (stage, part) in staged.iter_mut().zip(parts) {
@@ -228,7 +243,7 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
             let tile = Planes {
                 ptr: planes.as_ptr().cast::<P::Elem>(),
                 cols: self.matrix.cols(),
-                lanes: std::marker::PhantomData::<P::Lanes<I>>,
+                lanes: PhantomData::<P::Lanes<I>>,
             };
             let parts = self.kernel.reduce(&tile);
             self.finish(parts, first, len);
@@ -297,7 +312,7 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
 struct Row<P, E, K, I> {
     ptr: *const E,
     cols: usize,
-    types: std::marker::PhantomData<(P, K, I)>,
+    types: PhantomData<(P, K, I)>,
 }
 
 impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<P, E, K, I> {
@@ -338,7 +353,7 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<
 struct Planes<V: Lanes> {
     ptr: *const V::Elem,
     cols: usize,
-    lanes: std::marker::PhantomData<V>,
+    lanes: PhantomData<V>,
 }
 
 impl<V: Lanes> Source<V> for Planes<V> {

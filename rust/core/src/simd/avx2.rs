@@ -254,11 +254,4 @@ load!(F32x16, bf16, 8, |ptr| {
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
 });
 load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr)));
-load!(F64x8, f16, 4, |ptr| _mm256_cvtps_pd(_mm_cvtph_ps(
-    _mm_loadl_epi64(ptr.cast())
-)));
-load!(F64x8, bf16, 4, |ptr| {
-    let wide = _mm_cvtepu16_epi32(_mm_loadl_epi64(ptr.cast()));
-    _mm256_cvtps_pd(_mm_castsi128_ps(_mm_slli_epi32::<16>(wide)))
-});
 load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr));

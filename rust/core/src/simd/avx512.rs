@@ -209,11 +209,4 @@ load!(F32x16, bf16, |ptr| {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
 });
 load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr)));
-load!(F64x8, f16, |ptr| _mm512_cvtps_pd(_mm256_cvtph_ps(
-    _mm_loadu_si128(ptr.cast())
-)));
-load!(F64x8, bf16, |ptr| {
-    let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(ptr.cast()));
-    _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
-});
 load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr));

@@ -128,7 +128,7 @@ pub(crate) fn dispatch<O: Op>(simd: Simd, op: O) -> O::Out {
 /// The two vector types of a level.
 pub(crate) trait Isa {
     type F32: Lanes<Elem = f32> + Load<f32> + Load<f16> + Load<bf16>;
-    type F64: Lanes<Elem = f64> + Load<f32> + Load<f16> + Load<bf16> + Load<f64>;
+    type F64: Lanes<Elem = f64> + Load<f32> + Load<f64>;
 }
 
 /// The precision of a pass: which of the two vector types it computes in.
@@ -177,7 +177,7 @@ macro_rules! load_as {
     )*};
 }
 load_as!(f16 => Single F32, bf16 => Single F32, f32 => Single F32);
-load_as!(f16 => Double F64, bf16 => Double F64, f32 => Double F64, f64 => Double F64);
+load_as!(f32 => Double F64, f64 => Double F64);
 
 /// A virtual vector of 512 bits.
 ///

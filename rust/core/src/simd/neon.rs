@@ -198,12 +198,4 @@ load!(F32x16, bf16, 4, |ptr| vreinterpretq_f32_u32(vshlq_n_u32::<
     vld1_u16(ptr.cast())
 ))));
 load!(F64x8, f32, 2, |ptr| vcvt_f64_f32(vld1_f32(ptr)));
-load!(F64x8, f16, 2, |ptr| {
-    let wide: [f64; 2] = std::array::from_fn(|i| ptr.add(i).read_unaligned().to_f64());
-    vld1q_f64(wide.as_ptr())
-});
-load!(F64x8, bf16, 2, |ptr| {
-    let wide: [f64; 2] = std::array::from_fn(|i| ptr.add(i).read_unaligned().to_f64());
-    vld1q_f64(wide.as_ptr())
-});
 load!(F64x8, f64, 2, |ptr| vld1q_f64(ptr));

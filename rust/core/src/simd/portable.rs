@@ -168,6 +168,4 @@ load!(f32, 16, f32, |x| x);
 load!(f32, 16, f16, |x| x.to_f32());
 load!(f32, 16, bf16, |x| x.to_f32());
 load!(f64, 8, f32, |x| Element::to_f64(x));
-load!(f64, 8, f16, |x| Element::to_f64(x));
-load!(f64, 8, bf16, |x| Element::to_f64(x));
 load!(f64, 8, f64, |x| x);
