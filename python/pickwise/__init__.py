@@ -1,0 +1,42 @@
+"""Pick the rows worth labelling.
+
+>>> import pickwise as pw
+>>> probabilities = [[0.2, 0.5, 0.3], [0.1, 0.7, 0.2], [0.9, 0.1, 0.0]]
+>>> pw.margin(probabilities).round(6)
+array([0.8, 0.5, 0.2])
+>>> pw.select(probabilities, k=2, strategy="margin").ids
+array([0, 1])
+"""
+
+from __future__ import annotations
+
+from pickwise._native import __version__
+from pickwise.build import build_info, warn_of_debug_build
+from pickwise.reducer import Reducer, reducer
+from pickwise.scores import entropy, least_confidence, margin, ratio
+from pickwise.selection import Selection, select
+from pickwise.strategies import Entropy, LeastConfidence, Margin, Random, Ratio
+from pickwise.threads import get_num_threads, num_threads, set_num_threads
+
+__all__ = [
+    "Entropy",
+    "LeastConfidence",
+    "Margin",
+    "Random",
+    "Ratio",
+    "Reducer",
+    "Selection",
+    "__version__",
+    "build_info",
+    "entropy",
+    "get_num_threads",
+    "least_confidence",
+    "margin",
+    "num_threads",
+    "ratio",
+    "reducer",
+    "select",
+    "set_num_threads",
+]
+
+warn_of_debug_build()

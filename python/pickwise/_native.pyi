@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def build_info() -> dict[str, object]: ...
+def set_num_threads(n: int | None) -> None: ...
+def get_num_threads() -> int: ...
+
+@final
+class Score:
+    def __new__(
+        cls,
+        name: str,
+        *,
+        from_logits: bool = False,
+        temperature: float = 1.0,
+        task: str = "multiclass",
+        how: str = "mean",
+        base: float | None = None,
+        normalize: bool = False,
+    ) -> Score: ...
+
+@final
+class InvalidRows:
+    @property
+    def count(self) -> int: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+    def merged(self, other: InvalidRows) -> InvalidRows: ...
+
+def score(
+    matrix: NDArray[Any],
+    score: Score,
+    out: NDArray[Any],
+    row_offset: int,
+    progress: Callable[[int], object] | None,
+) -> InvalidRows | None: ...
+
+@final
+class TopK:
+    def __new__(
+        cls,
+        score: Score | None,
+        k: int,
+        *,
+        tie_seed: int | None,
+        seed: int,
+        string_ids: bool,
+        exclude_ids: NDArray[np.int64] | list[str] | None,
+    ) -> TopK: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def excluded(self) -> int: ...
+    @property
+    def k(self) -> int: ...
+    def update(
+        self,
+        matrix: NDArray[Any] | None,
+        rows: int,
+        *,
+        ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]] | None,
+        exclude: NDArray[np.uint8] | NDArray[np.bool_] | None,
+        skip_invalid: bool,
+        progress: Callable[[int], object] | None,
+    ) -> InvalidRows | None: ...
+    def merge(self, other: TopK) -> None: ...
+    def finish(
+        self,
+    ) -> tuple[NDArray[np.int64] | list[str], NDArray[np.int64], NDArray[np.float64]]: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> TopK: ...
+
+def first_repeated(
+    ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]],
+) -> tuple[int, int] | None: ...

@@ -1,0 +1,275 @@
+"""Anything array-like becomes borrowed NumPy matrices, without a copy where none is needed.
+
+The one door for every argument that holds numbers. What lies in memory as one matrix, whatever its strides, is looked
+at where it is. Columns that lie apart (a DataFrame) are transposed a block at a time into one small buffer, so that no
+copy of the whole is made. Libraries other than NumPy are never imported to recognise an object, only to read one of
+their own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise import arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+BLOCK_BYTES = 4 << 20
+"""Bytes of a block that has to be copied: it stays in the cache until it is read."""
+
+_ON_CPU = {1, 3}  # DLPack's numbers for plain and for pinned host memory
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix that is read once, block by block.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and classes.
+    dtype : dtype
+        float16, bfloat16, float32 or float64, in native byte order.
+    binary : bool
+        Whether it came as 1-D *P(y=1)*; the blocks then have one column.
+    whole : bool
+        Whether there is only one block, which is the matrix itself.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    binary: bool
+    whole: bool
+    _blocks: Callable[[], Iterator[NDArray[Any]]]
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Yield 2-D arrays from the first row to the last; each is valid until the next is asked for."""
+        return self._blocks()
+
+
+def as_rows(x: Any, name: str, *, min_classes: int = 2, allow_empty: bool = False) -> Rows:
+    """Borrow the numbers of an array-like object.
+
+    Parameters
+    ----------
+    x : array_like
+        ``(rows, classes)`` or 1-D *P(y=1)*: a NumPy array, an object with ``__dlpack__`` on the CPU, ``__array__`` or
+        the Arrow PyCapsule interface, a DataFrame of float columns, or nested lists.
+    name : str
+        What the caller's argument is called, for messages.
+    min_classes : int
+        The fewest columns that make sense.
+    allow_empty : bool
+        Whether no rows are fine.
+
+    Raises
+    ------
+    TypeError
+        If it is no array of floating-point numbers on the CPU.
+    ValueError
+        If it is ragged, has nulls or a shape that does not fit.
+    """
+    pandas = sys.modules.get("pandas")
+    if isinstance(x, np.ndarray):
+        rows = _from_numpy(x, name)
+    elif pandas is not None and isinstance(x, pandas.DataFrame):
+        rows = _from_pandas(x, name)
+    elif arrow.is_arrow(x) and not (pandas is not None and isinstance(x, pandas.Series) and _is_plain(x.dtype)):
+        rows = _from_arrow(x, name)
+    else:
+        rows = _from_numpy(as_numpy(x, name), name)
+    count, classes = rows.shape
+    if count == 0 and not allow_empty:
+        raise ValueError(f"{name}: expected at least one row, got none")
+    if not rows.binary and classes < min_classes:
+        mend = "pass P(y=1) as a 1-D array" if classes == 1 else "there is nothing to score"
+        raise ValueError(f"{name}: expected at least {min_classes} classes (columns), got {classes}; {mend}")
+    return rows
+
+
+def as_numpy(x: Any, name: str) -> NDArray[Any]:
+    """View any array-like object, of any element type and shape, as a NumPy array."""
+    if isinstance(x, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name}: expected an array, got {_described(x)}; files are read by pickwise.select")
+    if isinstance(x, np.ndarray):
+        return x
+    if hasattr(x, "__dlpack__"):
+        return _from_dlpack(x, name)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected rows of equal length: {error}") from None
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(f"{name}: expected an array, a table or a list of lists, got {_described(x)}")
+    if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
+        return array.astype(np.float64)  # Python's 0 and 1 are as good as 0.0 and 1.0 in a list
+    return array
+
+
+def row_count(x: Any, name: str) -> int:
+    """Count the rows of an array or table without looking at what is in them."""
+    count = getattr(x, "num_rows", None)
+    if count is None:
+        shape = getattr(x, "shape", None)
+        try:
+            count = shape[0] if shape else len(x)
+        except TypeError:
+            raise TypeError(f"{name}: expected an array, a table or a list, got {_described(x)}") from None
+    return int(count)
+
+
+def is_array_like(x: object) -> bool:
+    """Tell an array or table in memory from a source that can only be read once or in parts."""
+    if isinstance(x, (str, bytes, os.PathLike)):
+        return False
+    return any(hasattr(x, name) for name in ("__array__", "__dlpack__", "__len__"))
+
+
+def _from_numpy(x: NDArray[Any], name: str) -> Rows:
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name}: expected no masked values, got {int(x.mask.sum())}; fill them or drop their rows")
+    array = np.asarray(x)
+    dtype = _checked(array.dtype, name)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name}: expected the shape (rows, classes), or 1-D P(y=1), got {array.ndim}-D {array.shape}")
+    matrix = array.reshape(-1, 1) if array.ndim == 1 else array
+    if dtype == array.dtype:
+        return Rows(_shape(matrix), dtype, array.ndim == 1, whole=True, _blocks=lambda: iter((matrix,)))
+    step = _block_rows(matrix.shape[1], dtype)
+
+    def converted() -> Iterator[NDArray[Any]]:
+        for start in range(0, len(matrix), step):
+            yield matrix[start : start + step].astype(dtype)
+
+    return Rows(_shape(matrix), dtype, array.ndim == 1, whole=False, _blocks=converted)
+
+
+def _from_chunks(chunks: list[NDArray[Any]], name: str, *, binary: bool) -> Rows:
+    if not chunks:
+        raise ValueError(f"{name}: expected at least one row, got none")
+    dtype = _checked(chunks[0].dtype, name)
+    matrices = [chunk.reshape(-1, 1) for chunk in chunks] if binary else chunks
+    shape = sum(map(len, matrices)), matrices[0].shape[1]
+    return Rows(shape, dtype, binary, whole=len(matrices) == 1, _blocks=lambda: iter(matrices))
+
+
+def _from_columns(names: list[str], chunks: list[list[NDArray[Any]]], name: str) -> Rows:
+    if not names:
+        raise ValueError(f"{name}: expected columns of floats, got a table without columns")
+    dtypes = {
+        _checked(column.dtype, f"{name}: column {field!r}")
+        for columns in chunks
+        for field, column in zip(names, columns, strict=True)
+    }
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    step = _block_rows(len(names), dtype)
+
+    def transposed() -> Iterator[NDArray[Any]]:
+        buffer = np.empty((len(names), step), dtype)
+        for columns in chunks:
+            rows = len(columns[0])
+            for start in range(0, rows, step):
+                stop = min(start + step, rows)
+                block = buffer[:, : stop - start]
+                for target, column in zip(block, columns, strict=True):
+                    target[:] = column[start:stop]
+                yield block.T
+
+    shape = sum(len(columns[0]) for columns in chunks), len(names)
+    return Rows(shape, dtype, binary=False, whole=False, _blocks=transposed)
+
+
+def _from_arrow(x: Any, name: str) -> Rows:
+    column = arrow.chunked(x, name)
+    if arrow.is_table(column):
+        lists = [field for field in column.type if arrow.is_list(field.type)]
+        if len(column.type) != 1 or not lists:
+            return _from_columns(*arrow.columns(column, name), name)
+        column = column.flatten()[0]
+    if arrow.is_list(column.type):
+        return _from_chunks(arrow.matrices(column, name), name, binary=False)
+    chunks = [arrow.values(chunk, name) for chunk in column.chunks if len(chunk)]
+    return _from_chunks(chunks, name, binary=True)
+
+
+def _from_pandas(frame: Any, name: str) -> Rows:
+    dtypes = list(frame.dtypes)
+    one_type = len(set(dtypes)) == 1 and _is_plain(dtypes[0])
+    # Columns that lie in one block come out as a view; two blocks would be copied together, all of them.
+    if one_type and len(frame) and np.shares_memory(frame.iloc[:1].to_numpy(), frame.iloc[:1, 0].to_numpy()):
+        return _from_numpy(frame.to_numpy(), name)
+    columns = [_pandas_column(frame.iloc[:, i], f"{name}: column {label!r}") for i, label in enumerate(frame.columns)]
+    return _from_columns([str(label) for label in frame.columns], [columns], name)
+
+
+def _pandas_column(column: Any, name: str) -> NDArray[Any]:
+    if _is_plain(column.dtype):
+        return np.asarray(column.to_numpy())
+    if column.dtype.kind != "f":
+        raise TypeError(f"{name}: expected floats, got {column.dtype}")
+    if column.isna().any():
+        row = int(np.argmax(column.isna().to_numpy()))
+        raise ValueError(f"{name}: row {row} is null; fill or drop it first")
+    return np.asarray(column.to_numpy(dtype=f"float{8 * column.dtype.itemsize}"))
+
+
+def _from_dlpack(x: Any, name: str) -> NDArray[Any]:
+    if getattr(x, "requires_grad", False):
+        x = x.detach()
+    if x.__dlpack_device__()[0] not in _ON_CPU:
+        raise TypeError(
+            f"{name}: expected an array in CPU memory, got {_described(x)} on {getattr(x, 'device', 'a device')}; "
+            "copy it over first (.cpu() in PyTorch, .get() in CuPy, jax.device_get(x) in JAX)"
+        )
+    if str(x.dtype) == "torch.bfloat16":
+        return _from_torch_bfloat16(x, name)
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError) as error:  # what NumPy's DLPack has no type for, such as bfloat16
+        if hasattr(x, "__array__"):
+            return np.asarray(x)
+        raise TypeError(f"{name}: {_described(x)} cannot be read: {error}") from None
+
+
+def _from_torch_bfloat16(x: Any, name: str) -> NDArray[Any]:
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError as error:
+        message = f"{name}: reading bfloat16 needs ml_dtypes; install it with pip install ml_dtypes, or pass x.float()"
+        raise ImportError(message) from error
+    bits: NDArray[Any] = np.from_dlpack(x.view(sys.modules["torch"].int16))
+    return bits.view(bfloat16)
+
+
+def _checked(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
+    """Return the dtype in native byte order, if it is one that can be scored."""
+    if (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or dtype.name == "bfloat16":
+        return dtype.newbyteorder("=")
+    mend = "; convert with .astype(np.float32)" if dtype.kind in "iubfO" else ""
+    raise TypeError(f"{name}: expected float16, bfloat16, float32 or float64, got {dtype}{mend}")
+
+
+def _shape(matrix: NDArray[Any]) -> tuple[int, int]:
+    return matrix.shape[0], matrix.shape[1]
+
+
+def _block_rows(classes: int, dtype: np.dtype[Any]) -> int:
+    return max(1, BLOCK_BYTES // max(1, classes * dtype.itemsize))
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Tell NumPy's own types from the extension types of pandas."""
+    return isinstance(dtype, np.dtype)
+
+
+def _described(x: object) -> str:
+    kind = type(x)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,62 @@
+"""What `select` and `Reducer` are asked for, checked once and in the same words."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+Ties: TypeAlias = Literal["first", "random"]
+Invalid: TypeAlias = Literal["raise", "skip"]
+RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None
+
+
+def as_k(k: Any) -> int:
+    """Read how many rows are wanted: an integer of any type, at least 1."""
+    count = _integer(k)
+    if count is None:
+        raise TypeError(f"k: expected an integer, got {k!r}")
+    if count < 1:
+        raise ValueError(f"k: expected at least 1, got {count}")
+    return count
+
+
+def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """Check a choice between words."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
+    return str(value)
+
+
+def as_seed(random_state: RandomState) -> int:
+    """Draw a seed as scikit-learn does: None asks NumPy's global generator, an integer is the seed itself."""
+    if random_state is None:
+        random_state = np.random.mtrand._rand  # noqa: SLF001 - as check_random_state does
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(0, 2**63, dtype=np.uint64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(0, 2**63, dtype=np.uint64))
+    seed = _integer(random_state)
+    if seed is None:
+        raise TypeError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"random_state: expected an integer from 0 to 2**63 - 1, got {seed}")
+    return seed
+
+
+def _integer(x: Any) -> int | None:
+    """Read an integer of any type; True and False are none."""
+    if isinstance(x, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(x)
+    except TypeError:
+        return None
+
+
+def too_few(k: int, available: int, *, rows: int, excluded: int, skipped: int) -> ValueError:
+    """Word that more rows are wanted than there are."""
+    reasons = [f"{count} {why}" for count, why in ((excluded, "excluded"), (skipped, "invalid and skipped")) if count]
+    less = f" ({', '.join(reasons)})" if reasons else ""
+    return ValueError(f"k: expected at most {available}, of {rows} rows{less}, got {k}; clip=True takes what there is")

@@ -1,0 +1,360 @@
+"""The mergeable state of a selection: rows go in piece by piece, in any process, and the best of them come out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise import _native
+from pickwise.arrays import Rows, as_rows, row_count
+from pickwise.ids import Excluded, Ids, as_excluded_ids, as_ids, refuse_repeated, slice_ids
+from pickwise.options import Invalid, RandomState, Ties, as_k, as_seed, one_of, too_few
+from pickwise.progress import shifted
+from pickwise.result import Selection
+from pickwise.scores import invalid_rows
+from pickwise.strategies import REGISTRY, Strategy, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_MAGIC = b"pickwise-reducer-1\n"
+
+
+def reducer(
+    strategy: str | Strategy,
+    k: int,
+    *,
+    exclude_ids: Any = None,
+    ties: Ties = "first",
+    random_state: RandomState = None,
+    invalid: Invalid = "raise",
+) -> Reducer:
+    """Select from rows that arrive piece by piece: streams, shards, other engines.
+
+    Parameters
+    ----------
+    strategy : str or Strategy
+        As in `select`.
+    k : int
+        How many rows to select.
+    exclude_ids : array_like, optional
+        Ids that must not be selected.
+    ties : {"first", "random"}
+        Among equal scores: the lower id first, or in an order drawn from `random_state`.
+    random_state : int, RandomState, Generator or None
+        For strategy "random" and random ties. The seed is drawn once, here. Reducers that are to be merged need the
+        same one: give each the same integer, or send out copies of one reducer.
+    invalid : {"raise", "skip"}
+        What to do about rows that are no probabilities.
+
+    Returns
+    -------
+    Reducer
+
+    See Also
+    --------
+    select : The same for a pool that is all there.
+
+    Examples
+    --------
+    >>> import pickwise as pw
+    >>> left, right = pw.reducer("margin", k=2), pw.reducer("margin", k=2)
+    >>> left.update([[0.9, 0.1], [0.5, 0.5]], ids=[10, 11])
+    >>> right.update([[0.6, 0.4]], ids=[12])
+    >>> left.merge(right)
+    >>> left.finish().ids
+    array([11, 12])
+    """
+    return Reducer(strategy, k, exclude_ids=exclude_ids, ties=ties, random_state=random_state, invalid=invalid)
+
+
+class Reducer:
+    """The state of a streaming selection, of size O(k). Made by `reducer`, whose parameters it has.
+
+    The selection does not depend on how the rows were cut into chunks, nor on the order of merging: a reducer that has
+    seen all rows has the bits of one `select` over them. It pickles. One reducer takes one call at a time.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    k : int
+    """
+
+    def __init__(
+        self,
+        strategy: str | Strategy,
+        k: int,
+        *,
+        exclude_ids: Any = None,
+        ties: Ties = "first",
+        random_state: RandomState = None,
+        invalid: Invalid = "raise",
+    ) -> None:
+        self.strategy = resolve(strategy)
+        self.k = as_k(k)
+        self._random_ties = one_of(ties, "ties", ("first", "random")) == "random"
+        self._skip_invalid = one_of(invalid, "invalid", ("raise", "skip")) == "skip"
+        self._exclude_ids = as_excluded_ids(exclude_ids, "exclude_ids")
+        # Drawn only where it is used: a generator that the caller shares is not moved on for nothing.
+        self._seed = as_seed(random_state) if self._random_ties or not self.strategy.needs_matrix else 0
+        self._topk: _native.TopK | None = None
+        self._id_kind: str | None = None
+        self._columns: tuple[int, bool] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows were taken."""
+        return 0 if self._topk is None else self._topk.rows
+
+    @property
+    def skipped(self) -> int:
+        """How many invalid rows were passed over."""
+        return 0 if self._topk is None else self._topk.skipped
+
+    def __repr__(self) -> str:
+        return f"Reducer({self.strategy}, k={self.k}, rows={self.rows})"
+
+    def update(self, chunk: Any, ids: Any = None, exclude: Any = None) -> None:
+        """Take some rows.
+
+        Parameters
+        ----------
+        chunk : array_like of shape (rows, classes) or (rows,)
+            Anything that `select` takes as an array. No rows are fine. For strategy "random" only their number
+            matters.
+        ids : array_like of int or str, optional
+            One for each row. Without them a row is known by its position in the stream, and reducers cannot be merged.
+        exclude : array_like of bool or int, optional
+            Rows of this chunk that must not be selected: a mask or positions in the chunk.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the chunk or the ids are refused; nothing of the chunk is taken then.
+        """
+        rows: Rows | int
+        if self.strategy.needs_matrix:
+            rows = as_rows(chunk, "chunk", min_classes=self.strategy.min_classes, allow_empty=True)
+            count = rows.shape[0]
+        else:
+            rows = count = row_count(chunk, "chunk")
+        given = None if ids is None else as_ids(ids, "ids", count)
+        excluded = None if exclude is None else Excluded.read(exclude, "exclude", count)
+        mask = None if excluded is None else excluded.between(0, count)
+        self.take(rows, given, mask, name="chunk")
+
+    def take(
+        self,
+        rows: Rows | int,
+        ids: Ids | None,
+        exclude: NDArray[np.uint8] | None,
+        *,
+        name: str,
+        report: Callable[[int], object] | None = None,
+        locate: Callable[[int], str] | None = None,
+    ) -> None:
+        """Take rows that are already borrowed; `update` and `select` end here.
+
+        Parameters
+        ----------
+        rows : Rows or int
+            Their number is enough for a strategy that needs no matrix.
+        ids : Ids or None
+            One for each row.
+        exclude : ndarray of uint8 of shape (rows,) or None
+            Nonzero where a row must not be selected.
+        name : str
+            What the caller's argument is called, for messages.
+        report : callable, optional
+            Called with the number of rows done of these.
+        locate : callable, optional
+            Says where the row at a position of the stream is.
+        """
+        count = rows if isinstance(rows, int) else rows.shape[0]
+        if count == 0:
+            return
+        topk = self._begin(rows, ids, name)
+        if isinstance(rows, int):
+            topk.update(None, rows, ids=ids, exclude=exclude, skip_invalid=self._skip_invalid, progress=report)
+            return
+        before = None if rows.whole or self._skip_invalid else topk.to_bytes()
+        done = 0
+        for block in rows.blocks():
+            end = done + len(block)
+            found = topk.update(
+                block,
+                len(block),
+                ids=None if ids is None else slice_ids(ids, done, end),
+                exclude=None if exclude is None else exclude[done:end],
+                skip_invalid=self._skip_invalid,
+                progress=shifted(report, done),
+            )
+            if found is not None and not self._skip_invalid:
+                seen = topk.rows + len(block)
+                if before is not None:
+                    self._topk = _native.TopK.from_bytes(before)
+                raise invalid_rows(
+                    name,
+                    found,
+                    of=f"{seen} rows" if seen == count else f"the first {seen} rows",
+                    dtype=rows.dtype,
+                    from_logits=getattr(self.strategy, "from_logits", False),
+                    locate=locate,
+                )
+            done = end
+
+    def merge(self, other: Reducer) -> None:
+        """Take all that another reducer has taken; it stays as it is.
+
+        Parameters
+        ----------
+        other : Reducer
+            With the same strategy, k, ties and seed, and with ids of the same kind.
+
+        Raises
+        ------
+        TypeError
+            If it is no reducer.
+        ValueError
+            If the two do not belong together, or if both know their rows by position only.
+        """
+        if not isinstance(other, Reducer):
+            raise TypeError(f"merge: expected a Reducer, got {type(other).__name__}")
+        for what, mine, theirs in (
+            ("strategies", self.strategy, other.strategy),
+            ("k", self.k, other.k),
+            ("ties", self._random_ties, other._random_ties),
+            ("seeds (give every reducer the same random_state)", self._seed, other._seed),
+        ):
+            if mine != theirs:
+                raise ValueError(f"merge: the reducers have different {what}: {mine} and {theirs}")
+        if other._topk is None or other._id_kind is None:
+            return
+        self._agree(other._id_kind, other._columns, "merge")
+        if self._topk is None:
+            self._topk = self._new(other._id_kind, other._columns)
+        self._topk.merge(other._topk)
+        self._id_kind, self._columns = other._id_kind, other._columns
+
+    def finish(self, *, clip: bool = False) -> Selection:
+        """Return the selection from the rows so far; more may follow.
+
+        Parameters
+        ----------
+        clip : bool
+            Whether fewer than `k` rows will do where there are no more.
+
+        Returns
+        -------
+        Selection
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than `k` rows to select from, or if an id was selected twice.
+        """
+        topk = self._topk
+        if topk is None or topk.rows == 0:
+            raise ValueError("pool: expected at least one row, got none")
+        ids, indices, scores = topk.finish()
+        if len(indices) < self.k and not clip:
+            raise too_few(self.k, len(indices), rows=topk.rows, excluded=topk.excluded, skipped=topk.skipped)
+        if self._id_kind != "position":
+            refuse_repeated(as_ids(ids, "ids"), "ids of the selected rows")
+        named = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
+        return Selection(named, indices, scores, self.strategy, topk.skipped)
+
+    def to_bytes(self) -> bytes:
+        """Return all of the state, options included, for `from_bytes` on any machine."""
+        # Once there is a native state, the excluded ids are in it.
+        exclude_ids = self._exclude_ids if self._topk is None else None
+        header = {
+            "strategy": self.strategy.name,
+            "options": self.strategy.options,
+            "k": self.k,
+            "random_ties": self._random_ties,
+            "skip_invalid": self._skip_invalid,
+            "seed": self._seed,
+            "exclude_ids": exclude_ids.tolist() if isinstance(exclude_ids, np.ndarray) else exclude_ids,
+            "id_kind": self._id_kind,
+            "columns": self._columns,
+        }
+        state = b"" if self._topk is None else self._topk.to_bytes()
+        return _MAGIC + json.dumps(header).encode() + b"\n" + state
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Reducer:
+        """Read back what `to_bytes` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged or something else.
+        """
+        if not data.startswith(_MAGIC):
+            raise ValueError("from_bytes: expected what Reducer.to_bytes returned")
+        text, _, state = data[len(_MAGIC) :].partition(b"\n")
+        try:
+            header = json.loads(text)
+            made = Reducer(
+                REGISTRY[header["strategy"]](**header["options"]),
+                header["k"],
+                exclude_ids=header["exclude_ids"],
+                ties="random" if header["random_ties"] else "first",
+                random_state=header["seed"],
+                invalid="skip" if header["skip_invalid"] else "raise",
+            )
+            made._id_kind = header["id_kind"]
+            made._columns = None if header["columns"] is None else (header["columns"][0], header["columns"][1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"from_bytes: the bytes are damaged: {error}") from error
+        if made._id_kind is not None:
+            made._topk = _native.TopK.from_bytes(state)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reducer.from_bytes, (self.to_bytes(),)
+
+    def _begin(self, rows: Rows | int, ids: Ids | None, name: str) -> _native.TopK:
+        """Check that a chunk is of the same make as those before it; the first one settles what that is."""
+        kind = "position" if ids is None else "integer" if isinstance(ids, np.ndarray) else "string"
+        columns = None if isinstance(rows, int) else (rows.shape[1], rows.binary)
+        self._agree(kind, columns, name)
+        if self._topk is None:
+            self._topk = self._new(kind, columns)
+            self._id_kind, self._columns = kind, columns
+        return self._topk
+
+    def _agree(self, kind: str, columns: tuple[int, bool] | None, name: str) -> None:
+        if self._id_kind is None:
+            return
+        if kind != self._id_kind:
+            words = {"position": "no ids", "integer": "integer ids", "string": "string ids"}
+            raise ValueError(f"{name}: expected {words[self._id_kind]}, as before, got {words[kind]}")
+        if columns != self._columns:
+            raise ValueError(f"{name}: expected {_shape(self._columns)}, as before, got {_shape(columns)}")
+
+    def _new(self, kind: str, columns: tuple[int, bool] | None) -> _native.TopK:
+        exclude_ids = self._exclude_ids
+        if exclude_ids is not None and isinstance(exclude_ids, list) != (kind == "string"):
+            mine = "integers (positions, where no ids are given)" if kind != "string" else "strings"
+            raise TypeError(f"exclude_ids: expected {mine}, as the ids are, got the other kind")
+        return _native.TopK(
+            self.strategy.score(binary=columns is not None and columns[1]),
+            self.k,
+            tie_seed=self._seed if self._random_ties else None,
+            seed=self._seed,
+            string_ids=kind == "string",
+            exclude_ids=exclude_ids,
+        )
+
+
+def _shape(columns: tuple[int, bool] | None) -> str:
+    if columns is None:
+        return "nothing but the number of rows"
+    count, binary = columns
+    return "1-D P(y=1)" if binary else f"{count} classes"

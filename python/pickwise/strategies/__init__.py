@@ -1,0 +1,42 @@
+"""The strategies, and the one registry that knows them by name."""
+
+from __future__ import annotations
+
+from pickwise.strategies.base import Strategy
+from pickwise.strategies.random import Random
+from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
+
+__all__ = ["REGISTRY", "Entropy", "LeastConfidence", "Margin", "Random", "Ratio", "Strategy", "resolve"]
+
+REGISTRY: dict[str, type[Strategy]] = {
+    strategy.name: strategy for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random)
+}
+"""Every strategy by its name."""
+
+
+def resolve(strategy: str | Strategy) -> Strategy:
+    """Find a strategy.
+
+    Parameters
+    ----------
+    strategy : str or Strategy
+        A name in `REGISTRY`, or a strategy, which is returned as it is.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    ValueError
+        For a name that is not in the registry.
+    """
+    if isinstance(strategy, Strategy):
+        return strategy
+    if not isinstance(strategy, str):
+        raise TypeError(f"strategy: expected a name or a strategy object such as Margin(), got {strategy!r}")
+    if strategy not in REGISTRY:
+        from difflib import get_close_matches
+
+        close = get_close_matches(strategy.lower().replace("-", "_"), REGISTRY, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"strategy: no strategy is called {strategy!r}; {hint}the names are {', '.join(REGISTRY)}")
+    return REGISTRY[strategy]()

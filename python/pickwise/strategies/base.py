@@ -1,0 +1,45 @@
+"""What a strategy is: a frozen dataclass that says how rows are ranked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pickwise import _native
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How rows are ranked. Its fields are its options, so that it prints, compares, hashes and pickles.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in `select` and in the registry.
+    min_classes : int
+        The fewest columns that a pool needs.
+    from_logits : bool
+        Whether the pool holds logits.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name, as JSON can hold them."""
+        return asdict(self)
+
+    @property
+    def needs_matrix(self) -> bool:
+        """Whether the numbers in the pool matter; if not, the number of rows is enough."""
+        return True
+
+    @property
+    def min_classes(self) -> int:
+        """The fewest columns that a pool needs."""
+        return 2
+
+    def score(self, *, binary: bool) -> _native.Score | None:
+        """Describe the score to the native part, `binary` for 1-D *P(y=1)*; None draws rows at random."""
+        raise NotImplementedError
