@@ -4,6 +4,18 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "InvalidRows",
+    "Score",
+    "TopK",
+    "__version__",
+    "build_info",
+    "first_repeated",
+    "get_num_threads",
+    "score",
+    "set_num_threads",
+]
+
 __version__: str
 
 def build_info() -> dict[str, object]: ...
@@ -42,8 +54,8 @@ def score(
     matrix: NDArray[Any],
     score: Score,
     out: NDArray[Any],
-    row_offset: int,
-    progress: Callable[[int], object] | None,
+    row_offset: int = 0,
+    progress: Callable[[int], object] | None = None,
 ) -> InvalidRows | None: ...
 
 @final
@@ -63,18 +75,16 @@ class TopK:
     @property
     def skipped(self) -> int: ...
     @property
-    def excluded(self) -> int: ...
-    @property
     def k(self) -> int: ...
     def update(
         self,
         matrix: NDArray[Any] | None,
         rows: int,
         *,
-        ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]] | None,
-        exclude: NDArray[np.uint8] | NDArray[np.bool_] | None,
-        skip_invalid: bool,
-        progress: Callable[[int], object] | None,
+        ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None,
+        exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+        skip_invalid: bool = False,
+        progress: Callable[[int], object] | None = None,
     ) -> InvalidRows | None: ...
     def merge(self, other: TopK) -> None: ...
     def finish(

@@ -111,7 +111,7 @@ class Excluded:
         if array.ndim != 1:
             raise ValueError(f"{name}: expected a 1-D mask or positions, got the shape {array.shape}")
         if array.dtype == np.bool_:
-            excluded = cls(array.view(np.uint8), None, name)
+            excluded = cls(np.ascontiguousarray(array).view(np.uint8), None, name)
         elif array.dtype.kind in "iu" or array.size == 0:
             positions = np.sort(_int64(array, name))
             if positions.size and positions[0] < 0:

@@ -9,7 +9,9 @@ import numpy as np
 
 Ties: TypeAlias = Literal["first", "random"]
 Invalid: TypeAlias = Literal["raise", "skip"]
-RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None
+RandomState: TypeAlias = "int | np.random.RandomState | np.random.Generator | None"
+
+_MAX = 2**63 - 1
 
 
 def as_k(k: Any) -> int:
@@ -19,6 +21,8 @@ def as_k(k: Any) -> int:
         raise TypeError(f"k: expected an integer, got {k!r}")
     if count < 1:
         raise ValueError(f"k: expected at least 1, got {count}")
+    if count > _MAX:
+        raise ValueError(f"k: expected less than 2**63, got {count}")
     return count
 
 
@@ -31,18 +35,18 @@ def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
 
 def as_seed(random_state: RandomState) -> int:
     """Draw a seed as scikit-learn does: None asks NumPy's global generator, an integer is the seed itself."""
+    seed = _integer(random_state)
+    if seed is not None:
+        if not 0 <= seed <= _MAX:
+            raise ValueError(f"random_state: expected an integer from 0 to 2**63 - 1, got {seed}")
+        return seed
     if random_state is None:
         random_state = np.random.mtrand._rand  # noqa: SLF001 - as check_random_state does
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**63, dtype=np.uint64))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(0, 2**63, dtype=np.uint64))
-    seed = _integer(random_state)
-    if seed is None:
-        raise TypeError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"random_state: expected an integer from 0 to 2**63 - 1, got {seed}")
-    return seed
+    raise TypeError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
 
 
 def _integer(x: Any) -> int | None:
@@ -55,8 +59,9 @@ def _integer(x: Any) -> int | None:
         return None
 
 
-def too_few(k: int, available: int, *, rows: int, excluded: int, skipped: int) -> ValueError:
+def too_few(k: int, available: int, *, rows: int, skipped: int = 0) -> ValueError:
     """Word that more rows are wanted than there are."""
+    excluded = rows - available - skipped
     reasons = [f"{count} {why}" for count, why in ((excluded, "excluded"), (skipped, "invalid and skipped")) if count]
     less = f" ({', '.join(reasons)})" if reasons else ""
     return ValueError(f"k: expected at most {available}, of {rows} rows{less}, got {k}; clip=True takes what there is")

@@ -262,7 +262,7 @@ class Reducer:
             raise ValueError("pool: expected at least one row, got none")
         ids, indices, scores = topk.finish()
         if len(indices) < self.k and not clip:
-            raise too_few(self.k, len(indices), rows=topk.rows, excluded=topk.excluded, skipped=topk.skipped)
+            raise too_few(self.k, len(indices), rows=topk.rows, skipped=topk.skipped)
         if self._id_kind != "position":
             refuse_repeated(as_ids(ids, "ids"), "ids of the selected rows")
         named = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)

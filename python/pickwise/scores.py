@@ -300,18 +300,30 @@ def min_classes(task: str) -> int:
 
 
 def score_rows(
-    rows: Rows, score: _native.Score, *, name: str, from_logits: bool, dtype: DTypeLike | None = None
+    rows: Rows,
+    score: _native.Score,
+    *,
+    name: str,
+    from_logits: bool,
+    dtype: DTypeLike | None = None,
+    start: int = 0,
+    locate: Callable[[int], str] | None = None,
 ) -> NDArray[Any]:
-    """Score rows already borrowed; the public functions and the command line end here."""
-    out = np.empty(rows.shape[0], _score_dtype(rows.dtype, dtype))
+    """Score rows already borrowed; the public functions and the command line end here.
+
+    `start` is the position of the first row in a pool that is scored piece by piece, and `locate` says where a row of
+    that pool is.
+    """
+    out = np.empty(rows.shape[0], score_dtype(rows.dtype, dtype))
     done, invalid = 0, None
     for block in rows.blocks():
         end = done + len(block)
-        found = _native.score(block, score, out[done:end], done, None)
+        found = _native.score(block, score, out[done:end], start + done, None)
         invalid = found if invalid is None else invalid if found is None else invalid.merged(found)
         done = end
     if invalid is not None:
-        raise invalid_rows(name, invalid, of=f"{done} rows", dtype=rows.dtype, from_logits=from_logits)
+        of = f"the first {start + done} rows" if start else f"{done} rows"
+        raise invalid_rows(name, invalid, of=of, dtype=rows.dtype, from_logits=from_logits, locate=locate)
     return out
 
 
@@ -345,7 +357,8 @@ def _scored(name: str, probabilities: Any, dtype: DTypeLike | None, *, task: str
     return score_rows(rows, score, name="probabilities", from_logits=options["from_logits"], dtype=dtype)
 
 
-def _score_dtype(given: np.dtype[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
+def score_dtype(given: np.dtype[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
+    """Return the type of the scores of numbers of a given type."""
     if wanted is None:
         return np.dtype(np.float64 if given == np.float64 else np.float32)
     dtype = np.dtype(wanted)

@@ -116,7 +116,7 @@ def select(
         raise ValueError("pool: expected at least one row, got none")
     if source.rows is not None and wanted > source.rows:
         if not clip:
-            raise too_few(wanted, source.rows, rows=source.rows, excluded=0, skipped=0)
+            raise too_few(wanted, source.rows, rows=source.rows)
         wanted = source.rows
     given = None if ids is None else as_ids(ids, "ids", source.rows)
     if given is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pickwise.strategies.base import Strategy
 from pickwise.strategies.random import Random
 from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
@@ -14,18 +16,20 @@ REGISTRY: dict[str, type[Strategy]] = {
 """Every strategy by its name."""
 
 
-def resolve(strategy: str | Strategy) -> Strategy:
+def resolve(strategy: str | Strategy, **options: Any) -> Strategy:
     """Find a strategy.
 
     Parameters
     ----------
     strategy : str or Strategy
         A name in `REGISTRY`, or a strategy, which is returned as it is.
+    **options
+        With a name: the fields of the strategy.
 
     Raises
     ------
     TypeError
-        For anything else.
+        For anything else, and for options that the strategy does not have.
     ValueError
         For a name that is not in the registry.
     """
@@ -39,4 +43,4 @@ def resolve(strategy: str | Strategy) -> Strategy:
         close = get_close_matches(strategy.lower().replace("-", "_"), REGISTRY, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"strategy: no strategy is called {strategy!r}; {hint}the names are {', '.join(REGISTRY)}")
-    return REGISTRY[strategy]()
+    return REGISTRY[strategy](**options)
