@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import sys
 import threading
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pickwise.pools import is_path_like, open_pool
 from pickwise.pools import base as pools_base
+from pickwise.pools import is_path_like, open_pool
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -44,7 +45,7 @@ def decode(ids: object) -> list:
     offsets, text = ids
     assert offsets.dtype == np.int64
     assert text.dtype == np.uint8
-    return [text[a:b].tobytes().decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [text[a:b].tobytes().decode() for a, b in itertools.pairwise(offsets.tolist())]
 
 
 def columns_table(p: np.ndarray, **more: object) -> object:
@@ -67,7 +68,7 @@ def open_files() -> set[str]:
     links = []
     for entry in os.scandir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            links.append(os.readlink(entry.path))
+            links.append(str(Path(entry.path).readlink()))
     return {link for link in links if link.endswith((".npy", ".parquet"))}
 
 
@@ -77,7 +78,7 @@ def open_files() -> set[str]:
 def test_npy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, dtype: str, version: tuple[int, int]) -> None:
     monkeypatch.setattr(pools_base, "CHUNK_BYTES", 1 << 14)
     p = np.asarray(probabilities(10_000, 5).astype(dtype), order=order)
-    with open(tmp_path / "p.npy", "wb") as file:
+    with (tmp_path / "p.npy").open("wb") as file:
         np.lib.format.write_array(file, p, version=version)
     pool = open_pool(tmp_path / "p.npy")
     assert pool.rows == 10_000

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import is_array_like
-from pickwise.pools.base import Chunk, Ids, Pool
+from pickwise.pools.base import Chunk, Pool
 from pickwise.pools.paths import PathLike, find_files, is_path_like
 
 if TYPE_CHECKING:
     from pickwise.pools.columns import Wanted
 
-__all__ = ["Chunk", "Ids", "PathLike", "Pool", "is_path_like", "open_pool"]
+__all__ = ["Chunk", "PathLike", "Pool", "is_path_like", "open_pool"]
 
 
 def open_pool(pool: Any, *, probabilities: str | Sequence[str] | None = None, id: str | None = None) -> Pool:  # noqa: A002

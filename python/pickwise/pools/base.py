@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from numpy.typing import NDArray
-
-from pickwise.ids import Ids
-
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from pickwise.ids import Ids
 
 CHUNK_BYTES = 4 << 20
 """Matrix bytes to a chunk: large enough to hide the cost of a hand-over, small enough to stay in the cache."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pickwise import arrow
-from pickwise.pools.base import Chunk, Ids
+from pickwise.pools.base import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from pickwise.ids import Ids
 
 Wanted: TypeAlias = "str | Sequence[str] | None"
 """A column, a pattern such as ``"p_*"``, several of either, or None for the obvious ones."""

@@ -42,7 +42,7 @@ class ParquetPool:
         self._files: list[tuple[Path, int]] = []
         found: list[Columns] = []
         for file in files:
-            with _opened(file) as parquet:
+            with opened(file) as parquet:
                 found.append(choose_columns(parquet.schema_arrow, probabilities, id, str(file)))
                 self._files.append((file, parquet.metadata.num_rows))
             difference = _difference(found[-1], found[0])
@@ -82,14 +82,14 @@ class ParquetPool:
         buffer = max(1 << 15, min(1 << 20, READ_BYTES // len(names)))
         for file, _ in self._files:
             start = 0
-            with _opened(file, buffer) as parquet:
+            with opened(file, buffer) as parquet:
                 for batch in parquet.iter_batches(batch_size=step, columns=names):
                     yield file, start, batch
                     start += batch.num_rows
 
 
 @contextmanager
-def _opened(file: Path, buffer: int = 0) -> Iterator[Any]:
+def opened(file: Path, buffer: int = 0) -> Iterator[Any]:
     """Open a Parquet file; what Arrow says of damage inside comes out as a `ValueError` that names the file."""
     try:
         import pyarrow as pa

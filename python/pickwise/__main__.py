@@ -1,0 +1,5 @@
+"""``python -m pickwise`` is the command ``pickwise``."""
+
+from pickwise.cli import main
+
+main()

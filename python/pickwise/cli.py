@@ -1,0 +1,20 @@
+"""The command line's front door: it says what to install where that is missing, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command ``pickwise``."""
+    try:
+        import typer  # noqa: F401 - only to know that it is there
+    except ImportError:
+        sys.exit("The command line of pickwise needs an extra: pip install 'pickwise[cli]'")
+    from pickwise.commands import app
+
+    app(prog_name="pickwise")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,358 @@
+"""What ``pickwise`` can do from the command line. Needs Typer, from the extra ``cli``."""
+
+# Typer reads the annotations, so they are evaluated here.
+
+import dataclasses
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+import pickwise as pw
+from pickwise.arrays import as_rows
+from pickwise.id_file import read_ids
+from pickwise.ids import Ids, as_ids
+from pickwise.output import WRITERS, items, writing
+from pickwise.pools import Chunk, Pool, open_pool
+from pickwise.progress import reporting
+from pickwise.scores import score_rows
+from pickwise.strategies import REGISTRY, Strategy, resolve
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class Task(StrEnum):
+    """Whether a row is one distribution or a probability for each label."""
+
+    multiclass = "multiclass"
+    multilabel = "multilabel"
+
+
+class Ties(StrEnum):
+    """Which of equal scores comes first."""
+
+    first = "first"
+    random = "random"
+
+
+class Invalid(StrEnum):
+    """What to do about rows that are no probabilities."""
+
+    raise_ = "raise"
+    skip = "skip"
+
+
+def _known_strategy(name: str) -> str:
+    try:
+        resolve(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error).removeprefix("strategy: ")) from None
+    return name
+
+
+def _known_format(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in WRITERS:
+        raise typer.BadParameter(f"{path}: expected a name that ends in {', '.join(WRITERS)}")
+    return path
+
+
+def _known_table_format(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() == ".npy":
+        raise typer.BadParameter(f"{path}: an .npy file cannot hold a table; use .parquet, .csv or .jsonl")
+    return _known_format(path)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pickwise {pw.__version__}")
+        raise typer.Exit
+
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="POOL", help="Files, folders or quoted globs: all .npy or all .parquet.", show_default=False
+    ),
+]
+Probabilities = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probabilities",
+        "-p",
+        metavar="COLUMN",
+        show_default=False,
+        help="Parquet: columns of class probabilities by name or quoted pattern, one column of lists, or one of "
+        "P(y=1). May be repeated. Default: the one column of lists of floats, else all columns of floats.",
+    ),
+]
+Id = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="COLUMN",
+        show_default=False,
+        help="Parquet: the column of ids, integers or strings. Default: rows are known by their position, from 0.",
+    ),
+]
+StrategyName = Annotated[
+    str,
+    typer.Option("--strategy", "-s", metavar="NAME", callback=_known_strategy, help=f"One of {', '.join(REGISTRY)}."),
+]
+FromLogits = Annotated[bool, typer.Option("--from-logits", help="The pool holds logits, not probabilities.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="What logits are divided by first.")]
+TaskName = Annotated[Task, typer.Option("--task", help="One distribution over classes, or independent labels.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
+
+
+@app.callback()
+def pickwise(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and exit.")
+    ] = False,
+) -> None:
+    """Pick the rows worth labelling, out of millions of predictions.
+
+    \b
+    Exit codes: 0 done, 1 bad data or files, 2 bad usage, 130 interrupted.
+    """  # noqa: D301 - Click's mark for lines to be left as they are
+
+
+@app.command()
+def select(
+    pool: Files,
+    *,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="ROWS", show_default=False, help="How many rows to select.")],
+    strategy: StrategyName = "margin",
+    probabilities: Probabilities = None,
+    id_column: Id = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            callback=_known_table_format,
+            show_default=False,
+            help="Where to, as .parquet, .csv or .jsonl: id, index, score, rank. Replaced if there, whole or not at "
+            "all. Default: a table on standard output.",
+        ),
+    ] = None,
+    from_logits: FromLogits = False,
+    temperature: Temperature = 1.0,
+    task: TaskName = Task.multiclass,
+    ties: Annotated[
+        Ties, typer.Option("--ties", help="Of equal scores, the lower id first, or drawn by --seed.")
+    ] = Ties.first,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="For --strategy random and --ties random.")] = 0,
+    invalid: Annotated[
+        Invalid, typer.Option("--invalid", help="Rows that are no probabilities: an error, or passed over.")
+    ] = Invalid.raise_,
+    exclude_ids: Annotated[
+        Path | None,
+        typer.Option(
+            "--exclude-ids",
+            metavar="FILE",
+            show_default=False,
+            help="Ids never to select, say those labelled already: one a line, or a .parquet, .csv or .jsonl file with "
+            "a column 'id' (such as an earlier selection) or with one column only.",
+        ),
+    ] = None,
+    clip: Annotated[bool, typer.Option("--clip", help="Take fewer rows where there are fewer than -k.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Select the rows most worth labelling.
+
+    \b
+    Examples:
+      pickwise select pool.npy -k 100
+      pickwise select 'predictions/*.parquet' -k 1000 --strategy entropy \\
+          --probabilities 'p_*' --id doc_id -o batch.parquet
+      pickwise select pool.parquet -k 1000 --id doc_id --exclude-ids batch.parquet -o next.csv
+      pickwise select logits.npy -k 50 --from-logits --temperature 1.5 -o batch.jsonl
+    """  # noqa: D301
+    with _failing_well():
+        began = time.perf_counter()
+        chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
+        opened = _open(pool, probabilities, id_column, output)
+
+        def run() -> pw.Selection:
+            return pw.select(
+                opened,
+                k,
+                chosen,
+                exclude_ids=None if exclude_ids is None else read_ids(exclude_ids, strings=bool(opened.string_ids)),
+                ties=ties.value,
+                random_state=seed,
+                invalid=invalid.value,
+                clip=clip,
+                progress=_shown(quiet),
+            )
+
+        if output is None:
+            selection = run()
+            _print_table(selection)
+        else:
+            with writing(output) as writer:
+                selection = run()
+                writer.write(_as_table(selection))
+        if not quiet:
+            skipped = f", {selection.skipped} invalid rows skipped" if selection.skipped else ""
+            done = f"{len(selection)} of {opened.rows} rows by {strategy}{skipped}"
+            _tell(done if output is None else f"{done} in {output}", began)
+
+
+@app.command()
+def score(
+    pool: Files,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            callback=_known_format,
+            show_default=False,
+            help="Where to: .parquet, .csv or .jsonl (id, score), or .npy (scores alone). Replaced if there, whole or "
+            "not at all.",
+        ),
+    ],
+    strategy: StrategyName = "margin",
+    probabilities: Probabilities = None,
+    id_column: Id = None,
+    from_logits: FromLogits = False,
+    temperature: Temperature = 1.0,
+    task: TaskName = Task.multiclass,
+    quiet: Quiet = False,
+) -> None:
+    """Score every row; higher = worth more.
+
+    \b
+    Examples:
+      pickwise score pool.npy -o scores.npy
+      pickwise score 'predictions/*.parquet' --strategy entropy -p 'p_*' --id doc_id -o scores.parquet
+    """  # noqa: D301
+    with _failing_well():
+        began = time.perf_counter()
+        chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
+        if not chosen.needs_matrix:
+            raise typer.BadParameter(f"{strategy} gives rows no score", param_hint="'--strategy'")
+        opened = _open(pool, probabilities, id_column, output)
+        rows = 0
+        with writing(output) as writer, reporting(_shown(quiet), opened.rows) as report:
+            for chunk, scores in _scores(opened, chosen):
+                ids = np.arange(rows, rows + len(scores)) if chunk.ids is None else chunk.ids
+                writer.write({"id": ids, "score": scores})
+                rows += len(scores)
+                if report is not None:
+                    report(rows)
+            if rows == 0:
+                raise ValueError("pool: expected at least one row, got none")
+        if not quiet:
+            _tell(f"{rows} rows by {strategy} in {output}", began)
+
+
+@app.command()
+def info() -> None:
+    """Tell version, build, SIMD and threads."""
+    for name, value in pw.build_info().items():
+        typer.echo(f"{name:15} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _strategy(name: str, **options: Any) -> Strategy:
+    """Make the strategy; an option that it does not have must be left as it is."""
+    known = {field.name: field.default for field in dataclasses.fields(REGISTRY[name])}
+    defaults = {"from_logits": False, "temperature": 1.0, "task": Task.multiclass}
+    given = {option: value for option, value in options.items() if value != defaults[option]}
+    for option in given:
+        if option not in known:
+            hint = f"'--{option.replace('_', '-')}'"
+            raise typer.BadParameter(f"{name} has no use for it", param_hint=hint)
+    return resolve(
+        name, **{option: str(value) if isinstance(value, Task) else value for option, value in given.items()}
+    )
+
+
+def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
+    if output is not None and output.exists() and any(Path(name).exists() and output.samefile(name) for name in pool):
+        raise ValueError(f"{output}: is the pool itself; write the result elsewhere")
+    return open_pool(pool, probabilities=probabilities or None, id=id_column)
+
+
+def _scores(pool: Pool, strategy: Strategy) -> Iterator[tuple[Chunk, NDArray[Any]]]:
+    """Score the chunks of a pool; a row that is no probability is an error that says where it is."""
+    start = 0
+    with closing(pool.chunks()) as chunks:
+        for chunk in chunks:
+            binary = chunk.matrix.shape[1] < strategy.min_classes
+            values = chunk.matrix[:, 0] if binary else chunk.matrix
+            rows = as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True)
+            score = strategy.score(binary=rows.binary)
+            assert score is not None  # noqa: S101 - strategies without scores were refused
+            from_logits = bool(strategy.options["from_logits"])
+            scores = score_rows(rows, score, name="pool", from_logits=from_logits, start=start, locate=pool.locate)
+            yield chunk, scores
+            start += len(scores)
+
+
+def _as_table(selection: pw.Selection) -> dict[str, NDArray[Any] | Ids]:
+    return {
+        "id": as_ids(selection.ids, "ids"),
+        "index": selection.indices,
+        "score": selection.scores,
+        "rank": np.arange(1, len(selection) + 1),
+    }
+
+
+def _print_table(selection: pw.Selection) -> None:
+    columns = {name: [str(item) for item in items(column)] for name, column in _as_table(selection).items()}
+    columns["score"] = [f"{score:.6g}" for score in selection.scores.tolist()]
+    cells = [[name, *columns[name]] for name in ("rank", "id", "index", "score")]
+    widths = [max(map(len, column)) for column in cells]
+    for row in zip(*cells, strict=True):
+        typer.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def _shown(quiet: bool) -> bool:
+    return not quiet and sys.stderr.isatty()
+
+
+def _tell(what: str, began: float) -> None:
+    typer.echo(f"{what} ({time.perf_counter() - began:.2f} s)", err=True)
+
+
+_FLAGS = {"clip=True": "--clip", "from_logits=True": "--from-logits", "probabilities=": "--probabilities="}
+"""What messages of the library call arguments that are options here."""
+
+
+@contextmanager
+def _failing_well() -> Iterator[None]:
+    """Turn what can go wrong into one line and an exit code; a defect of the program keeps its traceback."""
+    # A polite kill cleans up too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        message = re.sub("|".join(map(re.escape, _FLAGS)), lambda match: _FLAGS[match[0]], str(error))
+        typer.echo(f"pickwise: {message}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("pickwise: interrupted", err=True)
+        raise typer.Exit(130) from None
