@@ -26,9 +26,10 @@ def chunked(x: Any, name: str) -> Any:
     except ImportError as error:
         message = f"{name}: reading a {type(x).__name__} needs pyarrow; install it with pip install 'pickwise[arrow]'"
         raise ImportError(message) from error
-    if hasattr(x, "__arrow_c_stream__"):
-        return pa.chunked_array(x)
-    return pa.chunked_array([pa.array(x)])
+    column = pa.chunked_array(x) if hasattr(x, "__arrow_c_stream__") else pa.chunked_array([pa.array(x)])
+    if isinstance(column.type, pa.BaseExtensionType):  # such as a tensor of fixed shape: a list to a row underneath
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    return column
 
 
 def is_table(column: Any) -> bool:
@@ -77,8 +78,6 @@ def values(array: Any, name: str, start: int = 0) -> NDArray[Any]:
     """View an Arrow array of numbers as NumPy, without nulls; `start` is the row that the array begins at."""
     import pyarrow as pa
 
-    if isinstance(array.type, pa.ExtensionType):
-        array = array.storage
     _refuse_nulls(array, name, start)
     if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
         raise TypeError(f"{name}: expected floats, got Arrow type {array.type}")
@@ -125,8 +124,6 @@ def matrix(array: Any, name: str, start: int, width: int | None) -> NDArray[Any]
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(array.type, pa.ExtensionType):
-        array = array.storage
     _refuse_nulls(array, name, start)
     if pa.types.is_fixed_size_list(array.type):
         width = array.type.list_size
@@ -149,7 +146,7 @@ def matrix(array: Any, name: str, start: int, width: int | None) -> NDArray[Any]
 def _refuse_nulls(array: Any, name: str, start: int) -> None:
     if array.null_count:
         row = start + _first_null(array)
-        raise ValueError(f"{name}: row {row} is null ({array.null_count} nulls in all); fill or drop them first")
+        raise ValueError(f"{name}: row {row} is null; fill or drop nulls first")
 
 
 def _first_null(array: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -284,7 +285,8 @@ class Reducer:
             "columns": self._columns,
         }
         state = b"" if self._topk is None else self._topk.to_bytes()
-        return _MAGIC + json.dumps(header).encode() + b"\n" + state
+        content = json.dumps(header).encode() + b"\n" + state
+        return _MAGIC + zlib.crc32(content).to_bytes(4) + content
 
     @staticmethod
     def from_bytes(data: bytes) -> Reducer:
@@ -295,9 +297,11 @@ class Reducer:
         ValueError
             If the bytes are damaged or something else.
         """
-        if not data.startswith(_MAGIC):
-            raise ValueError("from_bytes: expected what Reducer.to_bytes returned")
-        text, _, state = data[len(_MAGIC) :].partition(b"\n")
+        start = len(_MAGIC) + 4
+        content = data[start:]
+        if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != zlib.crc32(content).to_bytes(4):
+            raise ValueError("from_bytes: expected what Reducer.to_bytes returned; the bytes are damaged or others")
+        text, _, state = content.partition(b"\n")
         try:
             header = json.loads(text)
             made = Reducer(
@@ -311,7 +315,7 @@ class Reducer:
             made._id_kind = header["id_kind"]
             made._columns = None if header["columns"] is None else (header["columns"][0], header["columns"][1])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"from_bytes: the bytes are damaged: {error}") from error
+            raise ValueError(f"from_bytes: expected bytes of this version of pickwise: {error}") from error
         if made._id_kind is not None:
             made._topk = _native.TopK.from_bytes(state)
         return made

@@ -165,7 +165,14 @@ class _Source:
 
 
 def _open(pool: Any, strategy: Strategy, probabilities: str | Sequence[str] | None, id: str | None) -> _Source:  # noqa: A002
-    if probabilities is None and id is None and _is_matrix(pool):
+    named = probabilities is not None or id is not None
+    # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
+    if is_table(pool) and not named and len(set(getattr(pool, "dtypes", ()))) == 1:
+        return _from_array(pool, strategy)
+    if is_array_like(pool) and not is_table(pool) and not is_path_like(pool):
+        for name, value in (("probabilities", probabilities), ("id", id)):
+            if value is not None:
+                raise TypeError(f"{name}={value!r} names columns, but a {type(pool).__name__} has none")
         return _from_array(pool, strategy)
     opened = open_pool(pool, probabilities=probabilities, id=id)
 
@@ -194,14 +201,6 @@ def _from_array(pool: Any, strategy: Strategy) -> _Source:
         yield rows, None
 
     return _Source(count, pieces, None)
-
-
-def _is_matrix(pool: Any) -> bool:
-    """Tell what is read as one matrix from what has columns to choose from, files and streams."""
-    if is_path_like(pool) or not is_array_like(pool):
-        return False
-    # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
-    return not is_table(pool) or len(set(getattr(pool, "dtypes", ()))) == 1
 
 
 def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:
