@@ -156,7 +156,7 @@ impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [total, largest, signs, sum]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+    fn finish<V: Lanes>(self, [total, largest, signs, sum]: Parts<V>, out: &mut [f64]) -> u32 {
         let mut lanes = [V::Elem::default(); 16];
         let scores = if self.max { largest } else { total };
         // SAFETY: room for 16 lanes.

@@ -39,7 +39,7 @@ impl Kernel for Entropy {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [sum, plogp, signs, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+    fn finish<V: Lanes>(self, [sum, plogp, signs, _]: Parts<V>, out: &mut [f64]) -> u32 {
         let mut lanes = [V::Elem::default(); 16];
         // SAFETY: room for 16 lanes.
         unsafe { plogp.store(lanes.as_mut_ptr()) };

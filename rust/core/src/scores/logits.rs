@@ -119,7 +119,7 @@ impl Kernel for Softmax {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [rest, weighted, second, _]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+    fn finish<V: Lanes>(self, [rest, weighted, second, _]: Parts<V>, out: &mut [f64]) -> u32 {
         let mut lanes = [V::Elem::default(); 16];
         // SAFETY: room for 16 lanes.
         unsafe { self.score(rest, weighted, second).store(lanes.as_mut_ptr()) };

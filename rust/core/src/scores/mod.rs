@@ -22,7 +22,7 @@ use crate::simd::{Lanes, Real, Simd, math};
 use binary::{BinaryEntropy, BinaryRatio, Labels, OfTwo, Probability, Sigmoid, Smaller};
 use entropy::Entropy;
 use logits::Softmax;
-use rows::{Kernel, Rows, WIDE};
+use rows::{Kernel, Rows};
 use top_two::TopTwo;
 
 /// What is measured.
@@ -187,7 +187,8 @@ impl Score {
         #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^53 columns")]
         let n = cols as f64;
         let u = 2.0_f64.powi(-24);
-        let depth = if cols < WIDE { n } else { n / 256.0 + 24.0 };
+        // Runs of 16, joined one after the other, then a butterfly.
+        let depth = 24.0 + n / 16.0;
         let relative = 4e-6 + 2.0 * depth * u;
         let labels = match self.task {
             Task::Multilabel(Aggregate::Sum) => n,

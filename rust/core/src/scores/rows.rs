@@ -1,10 +1,12 @@
 //! Running a kernel over rows: where the lanes go.
 //!
-//! * Wide rows (32 classes or more): lanes run *along* a row; lane `j % N` takes
-//!   column `j`, runs of 16 vectors are summed before they are joined, and the
+//! * Wide rows: lanes run *along* a row; lane `j % N` takes column `j`, and the
 //!   lanes are joined along a butterfly.
-//! * Narrow rows: lanes run *across* rows, one row a lane, columns in order. The
-//!   rows are first turned into planes, one vector a column.
+//! * Narrow rows: lanes run *across* rows, one row a lane, columns in order. Tiles
+//!   of rows are first turned into planes, one vector a column.
+//!
+//! Either way runs of 16 vectors are accumulated before they are joined with the
+//! rest, which keeps rounding errors from growing with the number of classes.
 //!
 //! Which of the two applies depends on the number of classes alone, so a row's
 //! bits never depend on its neighbours, its position or the layout of the pool.
@@ -16,10 +18,7 @@ use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
 use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch};
 
-/// Rows of fewer columns than this are scored with lanes across rows.
-pub(crate) const WIDE: usize = 32;
-/// Vectors of a wide row that are summed before they are joined with the rest:
-/// keeps rounding errors from growing with the number of classes.
+/// Vectors that are accumulated before they are joined with the rest.
 const RUN: usize = 16;
 /// The most lanes a vector has.
 const LANES: usize = 16;
@@ -49,9 +48,9 @@ pub(crate) trait Kernel: Copy + Sync {
     /// widened copy of a block, and there is less machine code.
     const HALVES: bool;
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V>;
-    /// Writes the scores of `V::N` rows; the bits of the result mark rows that
+    /// Writes the scores of `V::N` rows into as many places; the bits of the result mark rows that
     /// may be invalid.
-    fn finish<V: Lanes>(self, parts: Parts<V>, out: &mut [f64; LANES]) -> u32;
+    fn finish<V: Lanes>(self, parts: Parts<V>, out: &mut [f64]) -> u32;
 }
 
 /// Which rows of the matrix: `start..start + len`, or a list.
@@ -144,7 +143,7 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Op for Pass<'_, P, E, K> {
     unsafe fn run<I: Isa>(mut self) {
         // SAFETY: dispatch vouches for the CPU.
         unsafe {
-            if self.matrix.cols() < WIDE {
+            if self.matrix.cols() < E::WIDE {
                 self.narrow::<I>();
             } else {
                 self.wide::<I>();
@@ -156,9 +155,16 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Op for Pass<'_, P, E, K> {
 impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     #[inline(always)]
     fn finish<V: Lanes>(&mut self, parts: Parts<V>, first: usize, len: usize) {
-        let mut scores = [0.0; LANES];
-        let mut bits = self.kernel.finish(parts, &mut scores) & (u32::MAX >> (32 - len));
-        self.out[first..first + len].copy_from_slice(&scores[..len]);
+        let out = &mut self.out[first..first + len];
+        let mut bits = if len == V::N {
+            self.kernel.finish(parts, &mut out[..V::N])
+        } else {
+            let mut scores = [0.0; LANES];
+            let bits = self.kernel.finish(parts, &mut scores[..V::N]);
+            out.copy_from_slice(&scores[..len]);
+            bits & ((1 << len) - 1)
+        };
+        bits &= u32::MAX >> (32 - V::N);
         while bits != 0 {
             self.suspects.push(first + bits.trailing_zeros() as usize);
             bits &= bits - 1;
@@ -196,14 +202,18 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 };
                 let parts = self.kernel.reduce(&row);
                 for (stage, part) in staged.iter_mut().zip(parts) {
-                    let mut lanes = [P::Elem::default(); LANES];
-                    // SAFETY: room for 16 lanes.
-                    unsafe { part.store(lanes.as_mut_ptr()) };
-                    stage[i] = lanes[0];
+                    stage[i] = part.first();
                 }
             }
             // SAFETY: 16 numbers each, and the CPU has I.
-            let parts = staged.map(|s| unsafe { <P::Lanes<I>>::load(s.as_ptr()) });
+            let parts = unsafe {
+                [
+                    <P::Lanes<I>>::load(staged[0].as_ptr()),
+                    <P::Lanes<I>>::load(staged[1].as_ptr()),
+                    <P::Lanes<I>>::load(staged[2].as_ptr()),
+                    <P::Lanes<I>>::load(staged[3].as_ptr()),
+                ]
+            };
             self.finish(parts, first, len);
             first += len;
         }
@@ -234,78 +244,164 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     #[inline(always)]
     unsafe fn narrow<I: Isa>(&mut self) {
         let n = <P::Lanes<I>>::N;
-        let mut planes = [[MaybeUninit::<P::Elem>::uninit(); LANES]; WIDE];
         let mut first = 0;
         while first < self.rows.len() {
             let len = n.min(self.rows.len() - first);
-            // SAFETY: planes has room for 31 columns of n lanes.
-            unsafe { self.fill::<I>(first, len, planes.as_mut_ptr().cast()) };
-            let tile = Planes {
-                ptr: planes.as_ptr().cast::<P::Elem>(),
+            let mut rows = [std::ptr::null(); LANES];
+            let row_stride = match self.rows {
+                Rows::Range(start, _) if len == n => {
+                    rows[0] = self.matrix.row_ptr(start + first);
+                    Some(self.matrix.row_stride())
+                }
+                _ => {
+                    for (i, row) in rows[..n].iter_mut().enumerate() {
+                        // Missing rows repeat the last one.
+                        *row = self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
+                    }
+                    None
+                }
+            };
+            let tile = Tile::<P, E, I> {
+                rows,
+                row_stride,
+                col_stride: self.matrix.col_stride(),
+                contiguous: self.matrix.has_contiguous_rows(),
                 cols: self.matrix.cols(),
-                lanes: PhantomData::<P::Lanes<I>>,
+                types: PhantomData,
             };
             let parts = self.kernel.reduce(&tile);
             self.finish(parts, first, len);
             first += len;
         }
     }
+}
 
-    /// Turns `len` rows into planes; missing rows repeat the last one.
+/// `N` narrow rows, one a lane.
+struct Tile<P, E, I> {
+    rows: [*const u8; LANES],
+    /// Bytes between rows; then only the first is listed.
+    row_stride: Option<isize>,
+    col_stride: isize,
+    contiguous: bool,
+    cols: usize,
+    types: PhantomData<(P, E, I)>,
+}
+
+/// A square of numbers: planes, or rows on their way to become planes.
+type Square<T> = [[MaybeUninit<T>; LANES]; RUN];
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
+    /// Where an element is.
+    #[inline(always)]
+    fn at(&self, row: usize, col: usize) -> *const E {
+        let row = match self.row_stride {
+            Some(stride) => self.rows[0].wrapping_offset(row.cast_signed() * stride),
+            None => self.rows[row],
+        };
+        row.wrapping_offset(col.cast_signed() * self.col_stride)
+            .cast()
+    }
+
+    /// Turns columns `col..col + width` into planes, one vector a column.
     ///
     /// # Safety
-    /// The CPU must have `I`; `planes` must have room for `cols * N` numbers.
+    /// The CPU must have `I`; the rows must have these columns.
     #[inline(always)]
-    unsafe fn fill<I: Isa>(&self, first: usize, len: usize, planes: *mut P::Elem) {
+    unsafe fn fill(&self, col: usize, width: usize, planes: &mut Square<P::Elem>) {
         let n = <P::Lanes<I>>::N;
-        let (cols, step) = (self.matrix.cols(), self.matrix.col_stride());
+        let planes: *mut P::Elem = planes.as_mut_ptr().cast();
         let size = size_of::<E>().cast_signed();
-        let row = |i: usize| self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
-        let neighbours = matches!(self.rows, Rows::Range(..)) && self.matrix.row_stride() == size;
-        if neighbours && len == n {
-            // Columns lie side by side (Fortran order, or one column).
-            for col in 0..cols {
-                let ptr = row(0).wrapping_offset(col.cast_signed() * step).cast::<E>();
-                // SAFETY: N rows of this column are contiguous; planes has room.
-                unsafe { E::load::<I>(ptr).store(planes.add(col * n)) };
-            }
-            return;
-        }
-        let mut rows: [*const P::Elem; LANES] = [std::ptr::null(); LANES];
-        let mut converted = [[MaybeUninit::<P::Elem>::uninit(); WIDE]; LANES];
-        if E::KIND == P::Elem::KIND && self.matrix.has_contiguous_rows() {
-            for (i, ptr) in rows[..n].iter_mut().enumerate() {
-                *ptr = row(i).cast();
-            }
-        } else {
-            for i in 0..n {
-                let mut elements = [E::ZERO; WIDE];
-                for (col, e) in elements[..cols].iter_mut().enumerate() {
-                    let at = row(i).wrapping_offset(col.cast_signed() * step);
-                    // SAFETY: an element of the matrix.
-                    *e = unsafe { at.cast::<E>().read_unaligned() };
-                }
-                for at in (0..cols).step_by(n) {
-                    // SAFETY: elements and converted hold 32 each, a multiple of N.
-                    unsafe {
-                        E::load::<I>(elements.as_ptr().add(at))
-                            .store(converted[i].as_mut_ptr().add(at).cast());
-                    }
-                }
-                rows[i] = converted[i].as_ptr().cast();
-            }
-        }
-        // SAFETY: N rows of cols numbers each; planes has room.
+        let same_type = E::KIND == P::Elem::KIND;
+        // SAFETY: all addresses are those of elements; planes and rows have room
+        // for 16 vectors.
         unsafe {
-            if !<P::Lanes<I>>::transpose(&rows[..n], cols, planes) {
-                for (i, row) in rows[..n].iter().enumerate() {
-                    for col in 0..cols {
-                        *planes.add(col * n + i) = row.add(col).read_unaligned();
-                    }
+            if same_type && self.contiguous && self.cols == 2 && self.row_stride == Some(2 * size) {
+                <P::Lanes<I>>::unzip(self.at(0, 0).cast(), planes);
+            } else if self.row_stride == Some(size) {
+                // Columns lie side by side (Fortran order, or one column).
+                for j in 0..width {
+                    E::load::<I>(self.at(0, col + j)).store(planes.add(j * n));
                 }
+            } else if same_type && self.contiguous {
+                let mut rows = [std::ptr::null(); LANES];
+                for (i, row) in rows[..n].iter_mut().enumerate() {
+                    *row = self.at(i, col).cast();
+                }
+                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
+            } else {
+                let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
+                let mut rows = [std::ptr::null(); LANES];
+                for i in 0..n {
+                    let to: *mut P::Elem = copy[i].as_mut_ptr().cast();
+                    self.convert(i, col, width, to);
+                    rows[i] = to.cast_const();
+                }
+                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
             }
         }
     }
+
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes.
+    ///
+    /// # Safety
+    /// As [`Tile::fill`]; `to` must have room for 16.
+    #[inline(always)]
+    unsafe fn convert(&self, row: usize, col: usize, width: usize, to: *mut P::Elem) {
+        let n = <P::Lanes<I>>::N;
+        let mut elements = [E::ZERO; LANES];
+        let mut from = self.at(row, col);
+        // SAFETY: the caller vouches for the elements; the buffers hold 16.
+        unsafe {
+            if !self.contiguous || width < RUN {
+                for (j, element) in elements[..width].iter_mut().enumerate() {
+                    *element = self.at(row, col + j).read_unaligned();
+                }
+                from = elements.as_ptr();
+            }
+            for at in (0..width).step_by(n) {
+                E::load::<I>(from.add(at)).store(to.add(at));
+            }
+        }
+    }
+}
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Tile<P, E, I> {
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        let n = <P::Lanes<I>>::N;
+        let mut planes: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
+        // SAFETY: tiles are made behind dispatch, so the CPU has I; planes that
+        // are loaded have been filled.
+        unsafe {
+            let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
+            let mut total = start;
+            for col in (0..self.cols).step_by(RUN) {
+                let width = RUN.min(self.cols - col);
+                self.fill(col, width, &mut planes);
+                let mut parts = start;
+                for j in 0..width {
+                    let plane = planes.as_ptr().cast::<P::Elem>().add(j * n);
+                    parts = fold.step(parts, <P::Lanes<I>>::load(plane));
+                }
+                total = if col == 0 {
+                    parts
+                } else {
+                    fold.join(total, parts)
+                };
+            }
+            total
+        }
+    }
+}
+
+#[inline(always)]
+fn swapped<V: Lanes, const DISTANCE: usize>([a, b, c, d]: Parts<V>) -> Parts<V> {
+    [
+        a.swap::<DISTANCE>(),
+        b.swap::<DISTANCE>(),
+        c.swap::<DISTANCE>(),
+        d.swap::<DISTANCE>(),
+    ]
 }
 
 /// One wide row: lanes along it.
@@ -340,32 +436,11 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<
                 total = fold.join(total, parts);
             }
             if n == 16 {
-                total = fold.join(total, total.map(Lanes::swap::<8>));
+                total = fold.join(total, swapped::<_, 8>(total));
             }
-            total = fold.join(total, total.map(Lanes::swap::<4>));
-            total = fold.join(total, total.map(Lanes::swap::<2>));
-            fold.join(total, total.map(Lanes::swap::<1>))
-        }
-    }
-}
-
-/// `N` narrow rows, one a lane.
-struct Planes<V: Lanes> {
-    ptr: *const V::Elem,
-    cols: usize,
-    lanes: PhantomData<V>,
-}
-
-impl<V: Lanes> Source<V> for Planes<V> {
-    #[inline(always)]
-    fn fold<F: Fold<V>>(&self, fold: F) -> Parts<V> {
-        // SAFETY: planes are made behind dispatch, cols vectors of them.
-        unsafe {
-            let mut parts = fold.start(V::new(V::Elem::default()));
-            for col in 0..self.cols {
-                parts = fold.step(parts, V::load(self.ptr.add(col * V::N)));
-            }
-            parts
+            total = fold.join(total, swapped::<_, 4>(total));
+            total = fold.join(total, swapped::<_, 2>(total));
+            fold.join(total, swapped::<_, 1>(total))
         }
     }
 }

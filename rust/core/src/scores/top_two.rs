@@ -54,7 +54,7 @@ impl Kernel for TopTwo {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [sum, first, second, signs]: Parts<V>, out: &mut [f64; 16]) -> u32 {
+    fn finish<V: Lanes>(self, [sum, first, second, signs]: Parts<V>, out: &mut [f64]) -> u32 {
         let mut p1 = [V::Elem::default(); 16];
         let mut p2 = p1;
         // SAFETY: room for 16 lanes each.
@@ -73,7 +73,7 @@ impl Kernel for TopTwo {
 }
 
 #[inline(always)]
-fn fill(out: &mut [f64; 16], scores: impl Iterator<Item = f64>) {
+fn fill(out: &mut [f64], scores: impl Iterator<Item = f64>) {
     for (out, score) in out.iter_mut().zip(scores) {
         *out = score;
     }

@@ -1,9 +1,12 @@
 //! AVX2 with FMA and F16C: two registers a vector.
+//!
+//! No `array::map` and the like here: they are not always inlined, and what is
+//! not inlined is compiled for the baseline CPU.
 
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{Isa, Lanes, Load, Op};
+use super::{Isa, Lanes, Load, Op, next_four};
 use crate::element::{bf16, f16};
 
 pub(crate) struct Avx2;
@@ -29,7 +32,7 @@ pub(crate) struct F64x8([__m256d; 2]);
 macro_rules! halves {
     ($vector:ident, $float:ident, $n:literal, $half:literal,
      $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $fmadd:ident, $max:ident, $min:ident, $or:ident, $andnot:ident, $cmp:ident, $blendv:ident, $movemask:ident;
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $andnot:ident, $cmp:ident, $blendv:ident, $movemask:ident, $first:ident;
      $($rest:tt)*) => {
         impl $vector {
             #[inline(always)]
@@ -60,6 +63,10 @@ macro_rules! halves {
                     $storeu(ptr, self.0[0]);
                     $storeu(ptr.add($half), self.0[1]);
                 }
+            }
+            #[inline(always)]
+            fn first(self) -> $float {
+                unsafe { $first(self.0[0]) }
             }
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -121,7 +128,8 @@ macro_rules! halves {
             }
             #[inline(always)]
             fn sign_bits(self) -> u32 {
-                let [a, b] = self.0.map(|a| unsafe { $movemask(a) }.cast_unsigned());
+                let (a, b) = unsafe { ($movemask(self.0[0]), $movemask(self.0[1])) };
+                let (a, b) = (a.cast_unsigned(), b.cast_unsigned());
                 a | b << $half
             }
             $($rest)*
@@ -143,7 +151,7 @@ type Half<T> = <T as Register>::Half;
 halves! {
     F32x16, f32, 16, 8,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps,
-    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_or_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_movemask_ps;
+    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_or_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_movemask_ps, _mm256_cvtss_f32;
 
     #[inline(always)]
     fn swap<const DISTANCE: usize>(self) -> Self {
@@ -159,17 +167,7 @@ halves! {
     }
     #[inline(always)]
     fn split(self) -> (Self, Self) {
-        let split = |x: __m256| unsafe {
-            let bits = _mm256_castps_si256(x);
-            let shifted = _mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f2a_aaab));
-            let exponent = _mm256_srai_epi32::<23>(shifted);
-            let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
-            (
-                _mm256_cvtepi32_ps(exponent),
-                _mm256_sub_ps(_mm256_castsi256_ps(m), _mm256_set1_ps(1.0)),
-            )
-        };
-        let [(e0, r0), (e1, r1)] = self.0.map(split);
+        let ((e0, r0), (e1, r1)) = unsafe { (split_ps(self.0[0]), split_ps(self.0[1])) };
         (Self([e0, e1]), Self([r0, r1]))
     }
     #[inline(always)]
@@ -179,12 +177,60 @@ halves! {
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n))
         })
     }
+    #[inline(always)]
+    unsafe fn unzip(pairs: *const f32, planes: *mut f32) {
+        // SAFETY: the caller vouches for 32 elements each.
+        unsafe {
+            for half in 0..2 {
+                let from = pairs.add(half * 16);
+                let (a, b) = (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+                // Rows 0 1 4 5 2 3 6 7, then in order.
+                let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+                let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+                let even = _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(even));
+                let odd = _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(odd));
+                _mm256_storeu_ps(planes.add(half * 8), even);
+                _mm256_storeu_ps(planes.add(half * 8 + 16), odd);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const f32], cols: usize, planes: *mut f32) {
+        // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
+        // fewer than four columns within the row.
+        unsafe {
+            let mask = _mm_cmpgt_epi32(_mm_set1_epi32(cols as i32), _mm_setr_epi32(0, 1, 2, 3));
+            for half in 0..2 {
+                let rows: &[*const f32; 8] = &*rows.as_ptr().add(half * 8).cast();
+                let mut col = 0;
+                while col < cols {
+                    let [a, b, c, d] = if cols < 4 {
+                        transpose_4(rows, |row| _mm_maskload_ps(row, mask))
+                    } else {
+                        transpose_4(rows, |row| _mm_loadu_ps(row.add(col)))
+                    };
+                    let to = planes.add(col * 16 + half * 8);
+                    _mm256_storeu_ps(to, a);
+                    if cols > 1 {
+                        _mm256_storeu_ps(to.add(16), b);
+                    }
+                    if cols > 2 {
+                        _mm256_storeu_ps(to.add(32), c);
+                    }
+                    if cols > 3 {
+                        _mm256_storeu_ps(to.add(48), d);
+                    }
+                    col = next_four(col, cols);
+                }
+            }
+        }
+    }
 }
 
 halves! {
     F64x8, f64, 8, 4,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd,
-    _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_or_pd, _mm256_andnot_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_movemask_pd;
+    _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_or_pd, _mm256_andnot_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_movemask_pd, _mm256_cvtsd_f64;
 
     #[inline(always)]
     fn swap<const DISTANCE: usize>(self) -> Self {
@@ -201,26 +247,7 @@ halves! {
     fn split(self) -> (Self, Self) {
         // There is no 64-bit arithmetic shift nor conversion: the exponent is kept
         // positive by the bias and made a double by the mantissa of 2^52.
-        let split = |x: __m256d| unsafe {
-            let pivot = _mm256_set1_epi64x(0x3fe6_a09e_667f_3bcd);
-            let above = _mm256_sub_epi64(_mm256_castpd_si256(x), pivot);
-            let biased = _mm256_srli_epi64::<52>(_mm256_add_epi64(
-                above,
-                _mm256_set1_epi64x(0x3ff0_0000_0000_0000),
-            ));
-            let two52 = 4_503_599_627_370_496.0;
-            let exponent = _mm256_sub_pd(
-                _mm256_castsi256_pd(_mm256_or_si256(
-                    biased,
-                    _mm256_castpd_si256(_mm256_set1_pd(two52)),
-                )),
-                _mm256_set1_pd(two52 + 1023.0),
-            );
-            let mantissa = _mm256_and_si256(above, _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
-            let m = _mm256_castsi256_pd(_mm256_add_epi64(mantissa, pivot));
-            (exponent, _mm256_sub_pd(m, _mm256_set1_pd(1.0)))
-        };
-        let [(e0, r0), (e1, r1)] = self.0.map(split);
+        let ((e0, r0), (e1, r1)) = unsafe { (split_pd(self.0[0]), split_pd(self.0[1])) };
         (Self([e0, e1]), Self([r0, r1]))
     }
     #[inline(always)]
@@ -229,6 +256,72 @@ halves! {
             let n = _mm256_slli_epi64::<52>(_mm256_castpd_si256(n));
             _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x), n))
         })
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn split_ps(x: __m256) -> (__m256, __m256) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let shifted = _mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f2a_aaab));
+        let exponent = _mm256_srai_epi32::<23>(shifted);
+        let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+        (
+            _mm256_cvtepi32_ps(exponent),
+            _mm256_sub_ps(_mm256_castsi256_ps(m), _mm256_set1_ps(1.0)),
+        )
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn split_pd(x: __m256d) -> (__m256d, __m256d) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pivot = _mm256_set1_epi64x(0x3fe6_a09e_667f_3bcd);
+        let above = _mm256_sub_epi64(_mm256_castpd_si256(x), pivot);
+        let biased = _mm256_srli_epi64::<52>(_mm256_add_epi64(
+            above,
+            _mm256_set1_epi64x(0x3ff0_0000_0000_0000),
+        ));
+        let two52 = 4_503_599_627_370_496.0;
+        let exponent = _mm256_sub_pd(
+            _mm256_castsi256_pd(_mm256_or_si256(
+                biased,
+                _mm256_castpd_si256(_mm256_set1_pd(two52)),
+            )),
+            _mm256_set1_pd(two52 + 1023.0),
+        );
+        let mantissa = _mm256_and_si256(above, _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
+        let m = _mm256_castsi256_pd(_mm256_add_epi64(mantissa, pivot));
+        (exponent, _mm256_sub_pd(m, _mm256_set1_pd(1.0)))
+    }
+}
+
+/// Four columns of eight rows, given how to load four elements of one.
+///
+/// # Safety
+/// The CPU must have AVX2, and `load` must be sound for every row.
+#[inline(always)]
+unsafe fn transpose_4(rows: &[*const f32; 8], load: impl Fn(*const f32) -> __m128) -> [__m256; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let a = _mm256_set_m128(load(rows[4]), load(rows[0]));
+        let b = _mm256_set_m128(load(rows[5]), load(rows[1]));
+        let c = _mm256_set_m128(load(rows[6]), load(rows[2]));
+        let d = _mm256_set_m128(load(rows[7]), load(rows[3]));
+        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        ]
     }
 }
 

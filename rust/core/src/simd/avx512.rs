@@ -3,7 +3,7 @@
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{Isa, Lanes, Load, Op};
+use super::{Isa, Lanes, Load, Op, next_four};
 use crate::element::{bf16, f16};
 
 pub(crate) struct Avx512;
@@ -29,7 +29,7 @@ pub(crate) struct F64x8(__m512d);
 macro_rules! lanes {
     ($vector:ident, $float:ident, $n:literal, $mask:ident,
      $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $fmadd:ident, $max:ident, $min:ident, $or:ident, $abs:ident, $cmp:ident, $blend:ident, $signs:expr;
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $abs:ident, $cmp:ident, $blend:ident, $first:ident, $signs:expr;
      $($rest:tt)*) => {
         // SAFETY (of every block here): a vector exists, or the caller of an
         // unsafe function vouches, so the CPU has AVX-512; pointers are vouched
@@ -50,6 +50,10 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn store(self, ptr: *mut $float) {
                 unsafe { $storeu(ptr, self.0) }
+            }
+            #[inline(always)]
+            fn first(self) -> $float {
+                unsafe { $first(self.0) }
             }
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -111,7 +115,7 @@ macro_rules! lanes {
 lanes! {
     F32x16, f32, 16, __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_or_ps, _mm512_abs_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps,
+    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_or_ps, _mm512_abs_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps, _mm512_cvtss_f32,
     |x: Self| unsafe { _mm512_movepi32_mask(_mm512_castps_si512(x.0)) };
 
     #[inline(always)]
@@ -145,12 +149,48 @@ lanes! {
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), n))
         })
     }
+    #[inline(always)]
+    unsafe fn unzip(pairs: *const f32, planes: *mut f32) {
+        // SAFETY: the caller vouches for 32 elements each.
+        unsafe {
+            let (a, b) = (_mm512_loadu_ps(pairs), _mm512_loadu_ps(pairs.add(16)));
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            _mm512_storeu_ps(planes, _mm512_permutex2var_ps(a, even, b));
+            _mm512_storeu_ps(planes.add(16), _mm512_permutex2var_ps(a, odd, b));
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const f32], cols: usize, planes: *mut f32) {
+        // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
+        // fewer than four columns within the row.
+        unsafe {
+            let rows: &[*const f32; 16] = &*rows.as_ptr().cast();
+            let mask = (1u8 << cols.min(4)) - 1;
+            let mut col = 0;
+            while col < cols {
+                let [a, b, c, d] = transpose_4(rows, |row| _mm_maskz_loadu_ps(mask, row.add(col)));
+                let to = planes.add(col * 16);
+                _mm512_storeu_ps(to, a);
+                if cols > 1 {
+                    _mm512_storeu_ps(to.add(16), b);
+                }
+                if cols > 2 {
+                    _mm512_storeu_ps(to.add(32), c);
+                }
+                if cols > 3 {
+                    _mm512_storeu_ps(to.add(48), d);
+                }
+                col = next_four(col, cols);
+            }
+        }
+    }
 }
 
 lanes! {
     F64x8, f64, 8, __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd,
-    _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_or_pd, _mm512_abs_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd,
+    _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_or_pd, _mm512_abs_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd, _mm512_cvtsd_f64,
     |x: Self| unsafe { _mm512_movepi64_mask(_mm512_castpd_si512(x.0)) };
 
     #[inline(always)]
@@ -185,6 +225,42 @@ lanes! {
             let n = _mm512_slli_epi64::<52>(_mm512_castpd_si512(shifter.0));
             _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(self.0), n))
         })
+    }
+}
+
+/// Four columns of sixteen rows, given how to load four elements of one.
+///
+/// # Safety
+/// The CPU must have AVX-512, and `load` must be sound for every row.
+#[inline(always)]
+unsafe fn transpose_4(rows: &[*const f32; 16], load: impl Fn(*const f32) -> __m128) -> [__m512; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d] = [
+            join(load(rows[0]), load(rows[4]), load(rows[8]), load(rows[12])),
+            join(load(rows[1]), load(rows[5]), load(rows[9]), load(rows[13])),
+            join(load(rows[2]), load(rows[6]), load(rows[10]), load(rows[14])),
+            join(load(rows[3]), load(rows[7]), load(rows[11]), load(rows[15])),
+        ];
+        let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        ]
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX-512.
+#[inline(always)]
+unsafe fn join(a: __m128, b: __m128, c: __m128, d: __m128) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(a), b);
+        _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(low, c), d)
     }
 }
 

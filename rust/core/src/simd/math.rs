@@ -86,7 +86,8 @@ impl Real for f32 {
     /// Within 2 ulp.
     #[inline(always)]
     fn exp<V: Lanes<Elem = Self>>(x: V) -> V {
-        let [log2_e, magic] = [std::f32::consts::LOG2_E, 12_582_912.0].map(|c| x.splat(c));
+        let log2_e = x.splat(std::f32::consts::LOG2_E);
+        let magic = x.splat(12_582_912.0);
         let shifter = x.fma(log2_e, magic);
         let n = magic.sub(shifter);
         let r = n.fma(x.splat(std::f32::consts::LN_2), x);
@@ -143,8 +144,8 @@ impl Real for f64 {
     /// Within 1 ulp.
     #[inline(always)]
     fn exp<V: Lanes<Elem = Self>>(x: V) -> V {
-        let [log2_e, magic] =
-            [std::f64::consts::LOG2_E, 6_755_399_441_055_744.0].map(|c| x.splat(c));
+        let log2_e = x.splat(std::f64::consts::LOG2_E);
+        let magic = x.splat(6_755_399_441_055_744.0);
         let shifter = x.fma(log2_e, magic);
         let n = magic.sub(shifter);
         let r = n.fma(x.splat(std::f64::consts::LN_2), x);

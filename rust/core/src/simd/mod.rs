@@ -152,6 +152,9 @@ impl Precision for Double {
 
 /// Elements that a pass of precision `P` can read.
 pub(crate) trait LoadAs<P: Precision>: Element {
+    /// Rows of fewer columns are scored with lanes across rows: the more columns
+    /// the cheaper the elements are to transpose.
+    const WIDE: usize;
     /// # Safety
     /// As [`Load::load_from`].
     unsafe fn load<I: Isa>(ptr: *const Self) -> P::Lanes<I>;
@@ -161,8 +164,9 @@ pub(crate) trait LoadAs<P: Precision>: Element {
 }
 
 macro_rules! load_as {
-    ($($elem:ty => $precision:ident $lanes:ident),*) => {$(
+    ($($elem:ty => $precision:ident $lanes:ident below $wide:literal),*) => {$(
         impl LoadAs<$precision> for $elem {
+            const WIDE: usize = $wide;
             #[inline(always)]
             unsafe fn load<I: Isa>(ptr: *const Self) -> I::$lanes {
                 // SAFETY: the caller's promise.
@@ -176,8 +180,8 @@ macro_rules! load_as {
         }
     )*};
 }
-load_as!(f16 => Single F32, bf16 => Single F32, f32 => Single F32);
-load_as!(f32 => Double F64, f64 => Double F64);
+load_as!(f16 => Single F32 below 32, bf16 => Single F32 below 32, f32 => Single F32 below 128);
+load_as!(f32 => Double F64 below 32, f64 => Double F64 below 32);
 
 /// A virtual vector of 512 bits.
 ///
@@ -208,6 +212,8 @@ pub(crate) trait Lanes: Copy {
         unsafe { Self::new(x) }
     }
 
+    /// Lane 0.
+    fn first(self) -> Self::Elem;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -238,16 +244,48 @@ pub(crate) trait Lanes: Copy {
     fn split(self) -> (Self, Self);
     /// `self * 2^n`, where `n` sits in the low bits of `shifter`'s mantissa.
     fn scale(self, shifter: Self) -> Self;
-    /// Loads the planes of `N` rows of `cols` elements: `planes[j * N + i]`
-    /// becomes element `j` of `rows[i]`. Returns false (and writes nothing) where
-    /// the level has no fast way; the caller then copies one by one.
+    /// Turns `N` rows of `cols` elements into planes: `planes[j * N + i]` becomes
+    /// element `j` of `rows[i]`.
     ///
     /// # Safety
     /// `rows` must hold `N` pointers, each readable for `cols` elements;
     /// `planes` must be writable for `cols * N` elements.
     #[inline(always)]
-    unsafe fn transpose(_: &[*const Self::Elem], _: usize, _: *mut Self::Elem) -> bool {
-        false
+    unsafe fn transpose(rows: &[*const Self::Elem], cols: usize, planes: *mut Self::Elem) {
+        for (i, row) in rows.iter().enumerate() {
+            for col in 0..cols {
+                // SAFETY: the caller's promise.
+                unsafe { *planes.add(col * Self::N + i) = row.add(col).read_unaligned() };
+            }
+        }
+    }
+
+    /// [`Lanes::transpose`] of `N` pairs that lie side by side.
+    ///
+    /// # Safety
+    /// `pairs` must be readable and `planes` writable for `2 N` elements.
+    #[inline(always)]
+    unsafe fn unzip(pairs: *const Self::Elem, planes: *mut Self::Elem) {
+        for i in 0..Self::N {
+            // SAFETY: the caller's promise.
+            unsafe {
+                *planes.add(i) = pairs.add(2 * i).read_unaligned();
+                *planes.add(Self::N + i) = pairs.add(2 * i + 1).read_unaligned();
+            }
+        }
+    }
+}
+
+/// The column to go on with after `col`, in steps of four that may overlap at the
+/// end: a transposition of four columns at a time needs no special case for the
+/// last ones.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+const fn next_four(col: usize, cols: usize) -> usize {
+    if col + 4 < cols && col + 8 > cols {
+        cols - 4
+    } else {
+        col + 4
     }
 }
 

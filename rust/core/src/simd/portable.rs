@@ -49,6 +49,10 @@ macro_rules! plain {
                 unsafe { ptr.cast::<[$float; $n]>().write_unaligned(self.0) }
             }
             #[inline(always)]
+            fn first(self) -> $float {
+                self.0[0]
+            }
+            #[inline(always)]
             fn add(self, other: Self) -> Self {
                 self.zip(other, |a, b| a + b)
             }
