@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> None:
         sys.exit("The command line of pickwise needs an extra: pip install 'pickwise[cli]'")
     from pickwise.commands import app
 
+    # A polite kill leaves no unfinished files either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app(prog_name="pickwise")
 
 

@@ -4,7 +4,6 @@
 
 import dataclasses
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -336,6 +335,12 @@ def _tell(what: str, began: float) -> None:
     typer.echo(f"{what} ({time.perf_counter() - began:.2f} s)", err=True)
 
 
+def _worded(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return re.sub("|".join(map(re.escape, _FLAGS)), lambda match: _FLAGS[match[0]], str(error))
+
+
 _FLAGS = {"clip=True": "--clip", "from_logits=True": "--from-logits", "probabilities=": "--probabilities="}
 """What messages of the library call arguments that are options here."""
 
@@ -343,15 +348,12 @@ _FLAGS = {"clip=True": "--clip", "from_logits=True": "--from-logits", "probabili
 @contextmanager
 def _failing_well() -> Iterator[None]:
     """Turn what can go wrong into one line and an exit code; a defect of the program keeps its traceback."""
-    # A polite kill cleans up too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, ImportError) as error:
-        message = re.sub("|".join(map(re.escape, _FLAGS)), lambda match: _FLAGS[match[0]], str(error))
-        typer.echo(f"pickwise: {message}", err=True)
+        typer.echo(f"pickwise: {_worded(error)}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("pickwise: interrupted", err=True)

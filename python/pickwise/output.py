@@ -55,7 +55,11 @@ def writing(path: Path) -> Iterator[Writer]:
         raise FileNotFoundError(f"{path}: there is no folder {str(path.parent)!r}")
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with unfinished.open("xb") as file:
+        file = unfinished.open("xb")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write there ({error.strerror})", str(path)) from None
+    try:
+        with file:
             writer: Writer = WRITERS[path.suffix.lower()](file)
             yield writer
             writer.close()
