@@ -12,6 +12,7 @@ import pickwise as pw
 from pickwise import arrays
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(5), 300)
+POSITIVE = PROBABILITIES[:, 0].copy()
 EXPECTED = pw.entropy(PROBABILITIES)
 
 
@@ -175,6 +176,22 @@ def test_pyarrow_lists():
         np.testing.assert_array_equal(read(x[7:11]), PROBABILITIES[7:11])
     tensors = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float64(), [5]), fixed)
     np.testing.assert_array_equal(pw.entropy(tensors), EXPECTED)
+
+
+def test_anything_with_an_arrow_stream_or_array():
+    pa = pytest.importorskip("pyarrow")
+
+    class Stream:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return pa.table({"a": POSITIVE, "b": 1 - POSITIVE}).__arrow_c_stream__(requested_schema)
+
+    class Array:
+        def __arrow_c_array__(self, requested_schema=None):
+            return pa.array(POSITIVE).__arrow_c_array__(requested_schema)
+
+    for x in (Stream(), Array()):
+        np.testing.assert_allclose(pw.margin(x), pw.margin(POSITIVE), atol=1e-15)
+        np.testing.assert_array_equal(pw.select(x, 5).ids, pw.select(POSITIVE, 5).ids)
 
 
 def test_pyarrow_floats_are_the_probability_of_the_second_class():

@@ -141,6 +141,17 @@ def test_ids_of_a_stream():
         pw.select(iter(chunks), 50, ids=range(2000))
 
 
+def test_an_iterable_with_a_length_is_no_array():
+    class Loader:
+        def __len__(self):
+            return 4
+
+        def __iter__(self):
+            return iter(np.array_split(POOL, 4))
+
+    assert pw.select(Loader(), 9) == pw.select(POOL, 9)
+
+
 def test_exclude():
     best = pw.select(POOL, 2000).ids
     positions = best[:100]

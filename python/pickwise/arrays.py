@@ -130,7 +130,9 @@ def is_array_like(x: object) -> bool:
     """Tell an array or table in memory from a source that can only be read once or in parts."""
     if isinstance(x, (str, bytes, os.PathLike)):
         return False
-    return any(hasattr(x, name) for name in ("__array__", "__dlpack__", "__len__"))
+    if hasattr(x, "__array__") or hasattr(x, "__dlpack__") or arrow.is_arrow(x):
+        return True
+    return hasattr(x, "__len__") and hasattr(x, "__getitem__")  # a DataLoader has a length, but no items
 
 
 def _from_numpy(x: NDArray[Any], name: str) -> Rows:

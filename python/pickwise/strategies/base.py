@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ class Strategy:
     ----------
     name : str
         What it is called in `select` and in the registry.
-    min_classes : int
-        The fewest columns that a pool needs.
-    from_logits : bool
-        Whether the pool holds logits.
     """
 
     name: ClassVar[str]
@@ -28,7 +24,7 @@ class Strategy:
     @property
     def options(self) -> dict[str, Any]:
         """The options by name, as JSON can hold them."""
-        return asdict(self)
+        return dict(vars(self))
 
     @property
     def needs_matrix(self) -> bool:
