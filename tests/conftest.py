@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones.
-_CALM = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("same", settings(derandomize=True, max_examples=60, **_CALM))
-settings.register_profile("search", settings(max_examples=2000, **_CALM))
+settings.register_profile(
+    "same",
+    derandomize=True,
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("search", settings.get_profile("same"), derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
