@@ -310,8 +310,6 @@ def test_information(folder: Path) -> None:
     assert "select" in run(folder, "--help").stdout
     for command in ("select", "score"):
         assert "Examples:" in run(folder, command, "--help").stdout
-    done = run(folder, code=2)
-    assert "Usage: pickwise" in done.stdout + done.stderr
 
 
 def test_without_typer_it_says_what_to_install(folder: Path) -> None:

@@ -72,8 +72,8 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("parquet")
     names = [f"p_{i}" for i in range(CLASSES)]
     tables = [
-        pa.table({"id": np.arange(len(p))} | dict(zip(names, np.ascontiguousarray(p.T), strict=True)))
-        for p in pieces(LONG)
+        pa.table({"id": np.arange(len(p)) + i * 100_000} | dict(zip(names, np.ascontiguousarray(p.T), strict=True)))
+        for i, p in enumerate(pieces(LONG))
     ]
     for layout, group in (("groups", 500_000), ("one", LONG)):
         pq.write_table(pa.concat_tables(tables), path / f"{layout}.parquet", row_group_size=group)

@@ -79,7 +79,9 @@ class TablePool:
                 part = self._table.iloc[start : start + step]
                 yield pa.RecordBatch.from_arrays([_pandas_array(part[name]) for name in names], names)
         elif _is_lazy(self._table):
-            for frame in self._table.select(names).collect_batches(chunk_size=step, maintain_order=True):
+            lazy = self._table.select(names)
+            streams = hasattr(lazy, "collect_batches")  # Polars 1.34
+            for frame in lazy.collect_batches(chunk_size=step, maintain_order=True) if streams else [lazy.collect()]:
                 yield from pa.table(frame).to_batches()
         elif isinstance(self._table, pa.Table):
             yield from self._table.select(names).to_batches()
