@@ -186,25 +186,26 @@ impl TopK {
         Bound<'py, PyArray1<f64>>,
     )> {
         let selected = enter(py, None, |door| {
-            match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-                State::Integers(s) => Ok(Selected::Integers(finish(door, s)?)),
-                State::Strings(s) => Ok(Selected::Strings(finish(door, s)?)),
+            match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                State::Integers(s) => finish(door, s, |id| *id).map(Selected::Integers),
+                State::Strings(s) => {
+                    let string = |id: &Box<[u8]>| String::from_utf8_lossy(id).into_owned();
+                    finish(door, s, string).map(Selected::Strings)
+                }
             }
         })?;
-        match selected {
-            Selected::Integers(entries) => {
-                let ids = PyArray1::from_iter(py, entries.iter().map(|e| e.id));
-                Ok(with_columns(py, ids.into_any().unbind(), &entries))
+        let (ids, indices, scores) = match selected {
+            Selected::Integers((ids, indices, scores)) => (
+                PyArray1::from_vec(py, ids).into_any().unbind(),
+                indices,
+                scores,
+            ),
+            Selected::Strings((ids, indices, scores)) => {
+                (ids.into_pyobject(py)?.into_any().unbind(), indices, scores)
             }
-            Selected::Strings(entries) => {
-                let ids: Vec<_> = entries
-                    .iter()
-                    .map(|e| String::from_utf8_lossy(&e.id))
-                    .collect();
-                let ids = ids.into_pyobject(py)?.into_any().unbind();
-                Ok(with_columns(py, ids, &entries))
-            }
-        }
+        };
+        let indices = PyArray1::from_vec(py, indices);
+        Ok((ids, indices, PyArray1::from_vec(py, scores)))
     }
 
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -240,28 +241,28 @@ impl TopK {
     }
 }
 
+/// Ids, positions and scores, best first.
+type Columns<I> = (Vec<I>, Vec<i64>, Vec<f64>);
+
 enum Selected {
-    Integers(Vec<Entry<i64>>),
-    Strings(Vec<Entry<Box<[u8]>>>),
+    Integers(Columns<i64>),
+    Strings(Columns<String>),
 }
 
-fn finish<I: Id>(door: &Door<'_>, selector: &Selector<I>) -> PyResult<Vec<Entry<I>>> {
+fn finish<I: Id, T: Send>(
+    door: &Door<'_>,
+    selector: &mut Selector<I>,
+    id: impl Fn(&I) -> T + Sync,
+) -> PyResult<Columns<T>> {
     let bytes = selector.k() * size_of::<Entry<I>>();
-    door.run(bytes, |exec| Ok(selector.finish(exec)))
-}
-
-fn with_columns<'py, I>(
-    py: Python<'py>,
-    ids: Py<PyAny>,
-    entries: &[Entry<I>],
-) -> (
-    Py<PyAny>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<f64>>,
-) {
-    let indices = PyArray1::from_iter(py, entries.iter().map(|e| e.index));
-    let scores = PyArray1::from_iter(py, entries.iter().map(|e| e.score));
-    (ids, indices, scores)
+    door.run(bytes, |exec| {
+        let entries = selector.finish(exec);
+        Ok((
+            entries.iter().map(|e| id(&e.id)).collect(),
+            entries.iter().map(|e| e.index).collect(),
+            entries.iter().map(|e| e.score).collect(),
+        ))
+    })
 }
 
 fn update(

@@ -157,12 +157,11 @@ impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
 
     #[inline(always)]
     fn finish<V: Lanes>(self, [total, largest, signs, sum]: Parts<V>, out: &mut [f64]) -> u32 {
-        let mut lanes = [V::Elem::default(); 16];
         let scores = if self.max { largest } else { total };
-        // SAFETY: room for 16 lanes.
-        unsafe { scores.store(lanes.as_mut_ptr()) };
-        for (score, x) in out.iter_mut().zip(lanes) {
-            *score = x.to_f64() * self.scale;
+        // SAFETY: one place a lane.
+        unsafe { scores.store_f64(out.as_mut_ptr()) };
+        for score in out {
+            *score *= self.scale;
         }
         let infinity = sum.splat(V::Elem::of(f64::INFINITY));
         signs.sign_bits() | !V::bits(sum.lt(infinity))

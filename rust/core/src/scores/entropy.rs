@@ -2,7 +2,6 @@
 
 use super::rows::{Fold, Kernel, Parts, Source};
 use super::sums_to_one;
-use crate::element::Element;
 use crate::simd::{Lanes, Real};
 
 /// Parts: the sum of the row, `Σ p log p`, all sign bits.
@@ -40,13 +39,12 @@ impl Kernel for Entropy {
 
     #[inline(always)]
     fn finish<V: Lanes>(self, [sum, plogp, signs, _]: Parts<V>, out: &mut [f64]) -> u32 {
-        let mut lanes = [V::Elem::default(); 16];
-        // SAFETY: room for 16 lanes.
-        unsafe { plogp.store(lanes.as_mut_ptr()) };
         let unit = V::Elem::LOG_UNIT * self.scale;
-        for (score, x) in out.iter_mut().zip(lanes) {
+        // SAFETY: one place a lane.
+        unsafe { plogp.store_f64(out.as_mut_ptr()) };
+        for score in out {
             // Not a negation: the entropy of a one-hot row is 0, not -0.
-            *score = 0.0 - x.to_f64() * unit;
+            *score = 0.0 - *score * unit;
         }
         signs.sign_bits() | !sums_to_one(sum, self.tolerance)
     }

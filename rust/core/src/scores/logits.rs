@@ -120,11 +120,13 @@ impl Kernel for Softmax {
 
     #[inline(always)]
     fn finish<V: Lanes>(self, [rest, weighted, second, _]: Parts<V>, out: &mut [f64]) -> u32 {
-        let mut lanes = [V::Elem::default(); 16];
-        // SAFETY: room for 16 lanes.
-        unsafe { self.score(rest, weighted, second).store(lanes.as_mut_ptr()) };
-        for (score, x) in out.iter_mut().zip(lanes) {
-            *score = x.to_f64() * self.scale;
+        // SAFETY: one place a lane.
+        unsafe {
+            self.score(rest, weighted, second)
+                .store_f64(out.as_mut_ptr())
+        };
+        for score in out {
+            *score *= self.scale;
         }
         // A NaN anywhere, or a largest logit that is infinite, ends up in `weighted`.
         !V::bits(weighted.lt(weighted.splat(V::Elem::of(1.0))))

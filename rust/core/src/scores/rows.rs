@@ -245,25 +245,41 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     unsafe fn narrow<I: Isa>(&mut self) {
         let n = <P::Lanes<I>>::N;
         let mut first = 0;
+        if let Rows::Range(start, len) = self.rows {
+            let size = size_of::<E>().cast_signed();
+            let same_type = E::KIND == P::Elem::KIND;
+            let contiguous = self.matrix.has_contiguous_rows();
+            let cols = self.matrix.cols();
+            if same_type && contiguous && cols == 2 && self.matrix.row_stride() == 2 * size {
+                while first + n <= len {
+                    let ptr = self.matrix.row_ptr(start + first).cast();
+                    let parts = self.kernel.reduce(&Pairs::<P::Lanes<I>>(ptr));
+                    self.finish(parts, first, n);
+                    first += n;
+                }
+            } else if self.matrix.row_stride() == size {
+                while first + n <= len {
+                    let columns = Columns::<P, E, I> {
+                        ptr: self.matrix.row_ptr(start + first),
+                        col_stride: self.matrix.col_stride(),
+                        cols,
+                        types: PhantomData,
+                    };
+                    let parts = self.kernel.reduce(&columns);
+                    self.finish(parts, first, n);
+                    first += n;
+                }
+            }
+        }
         while first < self.rows.len() {
             let len = n.min(self.rows.len() - first);
             let mut rows = [std::ptr::null(); LANES];
-            let row_stride = match self.rows {
-                Rows::Range(start, _) if len == n => {
-                    rows[0] = self.matrix.row_ptr(start + first);
-                    Some(self.matrix.row_stride())
-                }
-                _ => {
-                    for (i, row) in rows[..n].iter_mut().enumerate() {
-                        // Missing rows repeat the last one.
-                        *row = self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
-                    }
-                    None
-                }
-            };
+            for (i, row) in rows[..n].iter_mut().enumerate() {
+                // Missing rows repeat the last one.
+                *row = self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
+            }
             let tile = Tile::<P, E, I> {
                 rows,
-                row_stride,
                 col_stride: self.matrix.col_stride(),
                 contiguous: self.matrix.has_contiguous_rows(),
                 cols: self.matrix.cols(),
@@ -276,11 +292,56 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     }
 }
 
-/// `N` narrow rows, one a lane.
+/// `N` rows of two numbers each, side by side.
+struct Pairs<V: Lanes>(*const V::Elem);
+
+impl<V: Lanes> Source<V> for Pairs<V> {
+    #[inline(always)]
+    fn fold<F: Fold<V>>(&self, fold: F) -> Parts<V> {
+        // SAFETY: made behind dispatch, for 2 N numbers.
+        let (a, b) = unsafe { V::load_pairs(self.0) };
+        let start = fold.start(a.splat(V::Elem::default()));
+        fold.step(fold.step(start, a), b)
+    }
+}
+
+/// `N` rows whose columns lie side by side (Fortran order, or one column).
+struct Columns<P, E, I> {
+    ptr: *const u8,
+    col_stride: isize,
+    cols: usize,
+    types: PhantomData<(P, E, I)>,
+}
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Columns<P, E, I> {
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        // SAFETY: made behind dispatch, for N elements of each column.
+        unsafe {
+            let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
+            let mut total = start;
+            for first in (0..self.cols).step_by(RUN) {
+                let mut parts = start;
+                for col in first..self.cols.min(first + RUN) {
+                    let at = self
+                        .ptr
+                        .wrapping_offset(col.cast_signed() * self.col_stride);
+                    parts = fold.step(parts, E::load::<I>(at.cast()));
+                }
+                total = if first == 0 {
+                    parts
+                } else {
+                    fold.join(total, parts)
+                };
+            }
+            total
+        }
+    }
+}
+
+/// `N` narrow rows, wherever they are.
 struct Tile<P, E, I> {
     rows: [*const u8; LANES],
-    /// Bytes between rows; then only the first is listed.
-    row_stride: Option<isize>,
     col_stride: isize,
     contiguous: bool,
     cols: usize,
@@ -294,11 +355,8 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
     /// Where an element is.
     #[inline(always)]
     fn at(&self, row: usize, col: usize) -> *const E {
-        let row = match self.row_stride {
-            Some(stride) => self.rows[0].wrapping_offset(row.cast_signed() * stride),
-            None => self.rows[row],
-        };
-        row.wrapping_offset(col.cast_signed() * self.col_stride)
+        self.rows[row]
+            .wrapping_offset(col.cast_signed() * self.col_stride)
             .cast()
     }
 
@@ -310,19 +368,10 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
     unsafe fn fill(&self, col: usize, width: usize, planes: &mut Square<P::Elem>) {
         let n = <P::Lanes<I>>::N;
         let planes: *mut P::Elem = planes.as_mut_ptr().cast();
-        let size = size_of::<E>().cast_signed();
-        let same_type = E::KIND == P::Elem::KIND;
         // SAFETY: all addresses are those of elements; planes and rows have room
         // for 16 vectors.
         unsafe {
-            if same_type && self.contiguous && self.cols == 2 && self.row_stride == Some(2 * size) {
-                <P::Lanes<I>>::unzip(self.at(0, 0).cast(), planes);
-            } else if self.row_stride == Some(size) {
-                // Columns lie side by side (Fortran order, or one column).
-                for j in 0..width {
-                    E::load::<I>(self.at(0, col + j)).store(planes.add(j * n));
-                }
-            } else if same_type && self.contiguous {
+            if E::KIND == P::Elem::KIND && self.contiguous {
                 let mut rows = [std::ptr::null(); LANES];
                 for (i, row) in rows[..n].iter_mut().enumerate() {
                     *row = self.at(i, col).cast();

@@ -5,7 +5,6 @@
 
 use super::rows::{Fold, Kernel, Parts, Source};
 use super::{Measure, sums_to_one};
-use crate::element::Element;
 use crate::simd::Lanes;
 
 /// The running largest and second largest, and what `x` makes of them.
@@ -55,26 +54,26 @@ impl Kernel for TopTwo {
 
     #[inline(always)]
     fn finish<V: Lanes>(self, [sum, first, second, signs]: Parts<V>, out: &mut [f64]) -> u32 {
-        let mut p1 = [V::Elem::default(); 16];
-        let mut p2 = p1;
-        // SAFETY: room for 16 lanes each.
+        let mut seconds = [0.0; 16];
+        // SAFETY: one place a lane, 16 or fewer.
         unsafe {
-            first.store(p1.as_mut_ptr());
-            second.store(p2.as_mut_ptr());
+            first.store_f64(out.as_mut_ptr());
+            second.store_f64(seconds.as_mut_ptr());
         }
-        let pairs = p1.iter().zip(&p2).map(|(a, b)| (a.to_f64(), b.to_f64()));
+        let seconds = &seconds[..V::N];
         match self.measure {
-            Measure::LeastConfidence => fill(out, pairs.map(|(p1, _)| 1.0 - p1)),
-            Measure::Ratio => fill(out, pairs.map(|(p1, p2)| p2 / p1)),
-            _ => fill(out, pairs.map(|(p1, p2)| 1.0 - (p1 - p2))),
+            Measure::LeastConfidence => replace(out, seconds, |p1, _| 1.0 - p1),
+            Measure::Ratio => replace(out, seconds, |p1, p2| p2 / p1),
+            _ => replace(out, seconds, |p1, p2| 1.0 - (p1 - p2)),
         }
         signs.sign_bits() | !sums_to_one(sum, self.tolerance)
     }
 }
 
+/// Replaces every largest probability by a score.
 #[inline(always)]
-fn fill(out: &mut [f64], scores: impl Iterator<Item = f64>) {
-    for (out, score) in out.iter_mut().zip(scores) {
-        *out = score;
+fn replace(firsts: &mut [f64], seconds: &[f64], score: impl Fn(f64, f64) -> f64) {
+    for (first, second) in firsts.iter_mut().zip(seconds) {
+        *first = score(*first, *second);
     }
 }

@@ -145,7 +145,7 @@ fn tie_of_number(id: i64, ties: Ties) -> u64 {
 
 /// A bijection of `u64` that leaves no trace of order (the finaliser of
 /// `SplitMix64`; Steele, Lea & Flood, 2014).
-fn mix(x: u64) -> u64 {
+pub(crate) fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -195,8 +195,7 @@ impl<I: Id> Selector<I> {
     }
 
     /// The best rows so far, best first; fewer than `k` if there are no more.
-    #[must_use]
-    pub fn finish(&self, exec: &Exec<'_>) -> Vec<Entry<I>> {
-        self.top.sorted(exec)
+    pub fn finish(&mut self, exec: &Exec<'_>) -> &[Entry<I>] {
+        self.top.sort(exec)
     }
 }

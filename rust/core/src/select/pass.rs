@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ids::{Ids, Ties, uniform};
+use super::ids::{Ids, Ties, mix, uniform};
 use super::top_k::TopK;
 use crate::element::ElementKind;
 use crate::error::Result;
@@ -21,6 +21,8 @@ use crate::scores::{Bound, Score};
 
 /// Contenders that are re-scored together.
 const BATCH: usize = 64;
+/// Chunks of so many rows are sampled before they are read.
+const SAMPLED: usize = 100_000;
 /// Rows whose `f64` scores are remembered, so that pools full of copies are not
 /// re-scored row by row.
 const MEMO: usize = 64;
@@ -64,11 +66,70 @@ struct Worker<K> {
 
 impl<I: Ids> Pass<'_, I> {
     pub(super) fn run(&self) -> Result<Found<I::Id>> {
+        if let Some(guess) = self.guess() {
+            let found = self.run_above(guess)?;
+            // Every row that was passed over scores below the guess. If enough did
+            // not, that is where they belong.
+            if found.top.iter().map(TopK::len).sum::<usize>() >= self.k {
+                return Ok(found);
+            }
+            self.exec.done.store(0, Ordering::Relaxed);
+        }
+        self.run_above(self.floor)
+    }
+
+    /// A score that a little more than `k` rows are likely to reach, from a sample.
+    ///
+    /// With it even the first rows of a large pool meet a bar, and about `k` rows
+    /// are kept and re-scored instead of `k (1 + ln(rows / k))`. It is a guess, not
+    /// a bound: the caller checks the outcome.
+    fn guess(&self) -> Option<f64> {
+        let Scores::Rows(score, matrix) = self.scores else {
+            return None;
+        };
+        if self.rows < SAMPLED || self.floor > f64::NEG_INFINITY {
+            return None;
+        }
+        let size = (self.rows / 512).min(16 << 10);
+        let expected = size as f64 * self.k as f64 / self.rows as f64;
+        let rank = (expected + 4.0 * expected.sqrt() + 4.0) as usize;
+        if rank >= size {
+            return None;
+        }
+        // One row of every stratum: neither order nor period of the pool matters.
+        let stratum = self.rows / size;
+        let row = |i: usize| i * stratum + (uniform(mix(i as u64)) * stratum as f64) as usize;
+        let sample: Vec<usize> = (0..size)
+            .map(row)
+            .filter(|row| !self.is_excluded(*row))
+            .collect();
+        let mut scores = vec![0.0; sample.len()];
+        let mut suspects = Vec::new();
+        let rows = Rows::List(&sample);
+        score.of_rows(
+            self.exec.simd,
+            &matrix,
+            rows,
+            false,
+            &mut scores,
+            &mut suspects,
+        );
+        for at in suspects {
+            scores[at] = f64::NEG_INFINITY;
+        }
+        if rank >= scores.len() {
+            return None;
+        }
+        let (_, guess, _) = scores.select_nth_unstable_by(rank, |a, b| b.total_cmp(a));
+        Some(*guess)
+    }
+
+    fn run_above(&self, floor: f64) -> Result<Found<I::Id>> {
         let row_bytes = match self.scores {
             Scores::Rows(_, matrix) => matrix.cols() * matrix.kind().size(),
             Scores::Random(_) => 16,
         };
-        let floor = Floor::new(self.floor);
+        let floor = Floor::new(floor);
         let start = || Worker {
             top: TopK::new(self.k),
             invalid: None,

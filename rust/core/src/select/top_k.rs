@@ -113,14 +113,17 @@ impl<I: Id> TopK<I> {
     }
 
     /// The best entries, best first.
-    pub(crate) fn sorted(&self, exec: &Exec<'_>) -> Vec<Entry<I>> {
-        let mut top = self.clone();
-        top.compact();
+    pub(crate) fn sort(&mut self, exec: &Exec<'_>) -> &[Entry<I>] {
+        self.compact();
         match exec.pool {
-            Some(pool) => pool.install(|| top.entries.par_sort_unstable_by(Entry::order)),
-            None => top.entries.sort_unstable_by(Entry::order),
+            Some(pool) => pool.install(|| self.entries.par_sort_unstable_by(Entry::order)),
+            None => self.entries.sort_unstable_by(Entry::order),
         }
-        top.entries
+        &self.entries
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(crate) fn entries(&self) -> &[Entry<I>] {

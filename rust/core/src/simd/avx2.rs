@@ -178,20 +178,23 @@ halves! {
         })
     }
     #[inline(always)]
-    unsafe fn unzip(pairs: *const f32, planes: *mut f32) {
-        // SAFETY: the caller vouches for 32 elements each.
+    unsafe fn store_f64(self, ptr: *mut f64) {
+        // SAFETY: the caller vouches for 16 numbers.
         unsafe {
-            for half in 0..2 {
-                let from = pairs.add(half * 16);
-                let (a, b) = (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
-                // Rows 0 1 4 5 2 3 6 7, then in order.
-                let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
-                let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
-                let even = _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(even));
-                let odd = _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(odd));
-                _mm256_storeu_ps(planes.add(half * 8), even);
-                _mm256_storeu_ps(planes.add(half * 8 + 16), odd);
+            for (i, x) in self.0.into_iter().enumerate() {
+                let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+                _mm256_storeu_pd(ptr.add(i * 8), _mm256_cvtps_pd(low));
+                _mm256_storeu_pd(ptr.add(i * 8 + 4), _mm256_cvtps_pd(high));
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(pairs: *const f32) -> (Self, Self) {
+        // SAFETY: the caller vouches for 32 elements.
+        unsafe {
+            let (a, c) = unzip(_mm256_loadu_ps(pairs), _mm256_loadu_ps(pairs.add(8)));
+            let (b, d) = unzip(_mm256_loadu_ps(pairs.add(16)), _mm256_loadu_ps(pairs.add(24)));
+            (Self([a, b]), Self([c, d]))
         }
     }
     #[inline(always)]
@@ -299,6 +302,24 @@ unsafe fn split_pd(x: __m256d) -> (__m256d, __m256d) {
         let mantissa = _mm256_and_si256(above, _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
         let m = _mm256_castsi256_pd(_mm256_add_epi64(mantissa, pivot));
         (exponent, _mm256_sub_pd(m, _mm256_set1_pd(1.0)))
+    }
+}
+
+/// The elements with even and with odd places of two registers, in order.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn unzip(a: __m256, b: __m256) -> (__m256, __m256) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Pairs 0 1 4 5 2 3 6 7, then in order.
+        let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+        let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+        (
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(even)),
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(odd)),
+        )
     }
 }
 

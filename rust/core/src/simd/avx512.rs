@@ -150,14 +150,25 @@ lanes! {
         })
     }
     #[inline(always)]
-    unsafe fn unzip(pairs: *const f32, planes: *mut f32) {
-        // SAFETY: the caller vouches for 32 elements each.
+    unsafe fn store_f64(self, ptr: *mut f64) {
+        // SAFETY: the caller vouches for 16 numbers.
+        unsafe {
+            let (low, high) = (_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
+            _mm512_storeu_pd(ptr, _mm512_cvtps_pd(low));
+            _mm512_storeu_pd(ptr.add(8), _mm512_cvtps_pd(high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(pairs: *const f32) -> (Self, Self) {
+        // SAFETY: the caller vouches for 32 elements.
         unsafe {
             let (a, b) = (_mm512_loadu_ps(pairs), _mm512_loadu_ps(pairs.add(16)));
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-            _mm512_storeu_ps(planes, _mm512_permutex2var_ps(a, even, b));
-            _mm512_storeu_ps(planes.add(16), _mm512_permutex2var_ps(a, odd, b));
+            (
+                Self(_mm512_permutex2var_ps(a, even, b)),
+                Self(_mm512_permutex2var_ps(a, odd, b)),
+            )
         }
     }
     #[inline(always)]

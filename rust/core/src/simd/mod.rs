@@ -204,6 +204,21 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `ptr` must be writable for `N` elements.
     unsafe fn store(self, ptr: *mut Self::Elem);
+    /// Stores the lanes as `f64`, exactly.
+    ///
+    /// # Safety
+    /// `ptr` must be writable for `N` numbers.
+    #[inline(always)]
+    unsafe fn store_f64(self, ptr: *mut f64) {
+        let mut lanes = [Self::Elem::default(); 16];
+        // SAFETY: 16 lanes or fewer, and the caller's promise.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            for (i, x) in lanes[..Self::N].iter().enumerate() {
+                ptr.add(i).write(x.to_f64());
+            }
+        }
+    }
 
     /// A vector like this one, all lanes `x`.
     #[inline(always)]
@@ -260,18 +275,20 @@ pub(crate) trait Lanes: Copy {
         }
     }
 
-    /// [`Lanes::transpose`] of `N` pairs that lie side by side.
+    /// The first and the second numbers of `N` pairs that lie side by side.
     ///
     /// # Safety
-    /// `pairs` must be readable and `planes` writable for `2 N` elements.
+    /// The CPU must have the level; `pairs` must be readable for `2 N` elements.
     #[inline(always)]
-    unsafe fn unzip(pairs: *const Self::Elem, planes: *mut Self::Elem) {
-        for i in 0..Self::N {
-            // SAFETY: the caller's promise.
-            unsafe {
-                *planes.add(i) = pairs.add(2 * i).read_unaligned();
-                *planes.add(Self::N + i) = pairs.add(2 * i + 1).read_unaligned();
+    unsafe fn load_pairs(pairs: *const Self::Elem) -> (Self, Self) {
+        let (mut first, mut second) = ([Self::Elem::default(); 16], [Self::Elem::default(); 16]);
+        // SAFETY: the caller's promise; the arrays hold N elements and more.
+        unsafe {
+            for i in 0..Self::N {
+                first[i] = pairs.add(2 * i).read_unaligned();
+                second[i] = pairs.add(2 * i + 1).read_unaligned();
             }
+            (Self::load(first.as_ptr()), Self::load(second.as_ptr()))
         }
     }
 }

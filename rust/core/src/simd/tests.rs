@@ -1,1 +1,579 @@
+//! The risk: a level that computes other bits than the rest, or a function that
+//! is less accurate than the bounds of the screening pass assume.
+//!
+//! The portable level is the oracle of every other one; plain Rust and `std` are
+//! the oracles of the portable one.
 
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The bits of all lanes: of the number itself, so that `f32` and `f64` share tests.
+#[inline(always)]
+fn bits_of<V: Lanes>(v: V) -> Vec<u64> {
+    lanes_of(v).iter().map(|x| x.to_f64().to_bits()).collect()
+}
+
+#[inline(always)]
+fn lanes_of<V: Lanes>(v: V) -> Vec<V::Elem> {
+    let mut lanes = vec![V::Elem::ZERO; V::N];
+    // SAFETY: room for N lanes.
+    unsafe { v.store(lanes.as_mut_ptr()) };
+    lanes
+}
+
+/// Whatever NaN arithmetic makes is one NaN; the sign and payload of a NaN are no
+/// part of the contract.
+fn one_nan(mut bits: Vec<u64>) -> Vec<u64> {
+    for x in &mut bits {
+        if f64::from_bits(*x).is_nan() {
+            *x = f64::NAN.to_bits();
+        }
+    }
+    bits
+}
+
+/// Numbers that operations may treat in a special way.
+const SPECIAL: [f64; 16] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    -f64::NAN,
+    1e-40, // denormal in f32
+    -1e-40,
+    3e38,
+    -3e38,
+    0.5,
+    1.5,
+    0.666_666_7,
+    1.333_333_3,
+];
+
+type Named = Vec<(&'static str, Vec<u64>)>;
+
+/// All operations on three vectors.
+struct Operations<P: Precision>([Vec<P::Elem>; 3]);
+
+impl<P: Precision> Op for Operations<P> {
+    type Out = Named;
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) -> Named {
+        let [a, b, c] = &self.0;
+        assert!([a, b, c].iter().all(|v| v.len() == <P::Lanes<I>>::N));
+        // SAFETY: dispatch vouches for the CPU, the assertion for the lengths.
+        let [a, b, c] =
+            unsafe { [a, b, c].map(|v| -> P::Lanes<I> { <P::Lanes<I>>::load(v.as_ptr()) }) };
+        let arithmetic = [
+            ("add", a.add(b)),
+            ("sub", a.sub(b)),
+            ("mul", a.mul(b)),
+            ("div", a.div(b)),
+            ("fma", a.fma(b, c)),
+        ];
+        let mask = a.lt(b);
+        let moves = [
+            ("load", a),
+            ("splat", a.splat(b.first())),
+            ("max", a.max(b)),
+            ("min", a.min(b)),
+            ("or", a.or(b)),
+            ("abs", a.abs()),
+            ("select", <P::Lanes<I>>::select(mask, b, c)),
+            ("swap 1", a.swap::<1>()),
+            ("swap 2", a.swap::<2>()),
+            ("swap 4", a.swap::<4>()),
+        ];
+        let mut out: Named = Vec::new();
+        out.extend(arithmetic.map(|(name, v)| (name, one_nan(bits_of(v)))));
+        out.extend(moves.map(|(name, v)| (name, bits_of(v))));
+        if <P::Lanes<I>>::N == 16 {
+            out.push(("swap 8", bits_of(a.swap::<8>())));
+        }
+        let bits = <P::Lanes<I>>::bits(mask);
+        out.push(("lt", vec![bits.into()]));
+        out.push(("sign_bits", vec![a.sign_bits().into()]));
+        out
+    }
+}
+
+fn assert_operations_agree<P: Precision>(inputs: [&[P::Elem]; 3]) {
+    let run = |simd| dispatch(simd, Operations::<P>(inputs.map(<[_]>::to_vec)));
+    let expected = run(Simd(Level::Portable));
+    for simd in Simd::available() {
+        for (got, want) in run(simd).iter().zip(&expected) {
+            assert_eq!(got, want, "{} at {}", want.0, simd.name());
+        }
+    }
+}
+
+/// Every special number meets every other in every lane.
+fn special_numbers_agree<P: Precision>(n: usize)
+where
+    P::Elem: Debug,
+{
+    let take = |shift: usize| -> Vec<P::Elem> {
+        (0..n)
+            .map(|i| P::Elem::of(SPECIAL[(i + shift) % 16]))
+            .collect()
+    };
+    for shift in 0..256 {
+        let (a, b) = (take(shift % 16), take(shift / 16));
+        assert_operations_agree::<P>([&a, &b, &take(5)]);
+    }
+}
+
+#[test]
+fn levels_agree_on_special_numbers() {
+    special_numbers_agree::<Single>(16);
+    special_numbers_agree::<Double>(8);
+}
+
+proptest! {
+    #[test]
+    fn levels_agree_on_any_bits(bits in prop::array::uniform32(any::<u64>())) {
+        let f32s: Vec<f32> = bits.iter().flat_map(|x| [*x as u32, (x >> 32) as u32]).map(f32::from_bits).collect();
+        assert_operations_agree::<Single>([&f32s[..16], &f32s[16..32], &f32s[32..48]]);
+        let f64s = bits.map(f64::from_bits);
+        assert_operations_agree::<Double>([&f64s[..8], &f64s[8..16], &f64s[16..24]]);
+    }
+}
+
+#[test]
+fn portable_operations_are_what_they_say() {
+    let nan = f64::NAN;
+    let a = vec![1.0, nan, 2.0, 0.0, -0.0, -3.0, f64::INFINITY, 4.0];
+    let b = vec![2.0, 1.0, nan, -0.0, 0.0, -3.0, f64::NEG_INFINITY, -4.0];
+    let c = vec![10., 11., 12., 13., 14., 15., 16., 17.];
+    let got = dispatch(
+        Simd(Level::Portable),
+        Operations::<Double>([a.clone(), b.clone(), c.clone()]),
+    );
+    let is = |name: &str, want: &[f64]| {
+        let (_, bits) = got.iter().find(|(n, _)| *n == name).expect("an operation");
+        let want: Vec<u64> = want.iter().map(|x| x.to_bits()).collect();
+        assert_eq!(*bits, want, "{name}");
+    };
+    // Where either is NaN, or both are zeros, the second operand.
+    is("max", &[2.0, 1.0, nan, -0.0, 0.0, -3.0, f64::INFINITY, 4.0]);
+    is(
+        "min",
+        &[1.0, 1.0, nan, -0.0, 0.0, -3.0, f64::NEG_INFINITY, -4.0],
+    );
+    is("select", &[2.0, 11., 12., 13., 14., 15., 16., 17.]);
+    is("abs", &[1.0, nan, 2.0, 0.0, 0.0, 3.0, f64::INFINITY, 4.0]);
+    is("splat", &[2.0; 8]);
+    for (name, distance) in [("swap 1", 1), ("swap 2", 2), ("swap 4", 4)] {
+        let swapped: Vec<f64> = (0..8).map(|i| a[i ^ distance]).collect();
+        is(name, &swapped);
+    }
+    let fused: Vec<f64> = (0..8).map(|i| a[i].mul_add(b[i], c[i])).collect();
+    is(
+        "fma",
+        &fused
+            .iter()
+            .map(|x| if x.is_nan() { nan } else { *x })
+            .collect::<Vec<_>>(),
+    );
+    assert!(got.contains(&("lt", vec![0b0000_0001])));
+    assert!(got.contains(&("sign_bits", vec![0b0011_0000])));
+}
+
+/// `split`, and `scale` by -30, on a long list.
+struct SplitScale<P: Precision>(Vec<P::Elem>, P::Elem);
+
+impl<P: Precision> Op for SplitScale<P> {
+    type Out = [Vec<P::Elem>; 3];
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) -> Self::Out {
+        let mut out = [const { Vec::new() }; 3];
+        for x in self.0.chunks_exact(<P::Lanes<I>>::N) {
+            // SAFETY: dispatch vouches for the CPU, the chunk holds N.
+            let x: P::Lanes<I> = unsafe { <P::Lanes<I>>::load(x.as_ptr()) };
+            let (e, r) = x.split();
+            for (out, v) in out.iter_mut().zip([e, r, x.scale(x.splat(self.1))]) {
+                out.extend(lanes_of(v));
+            }
+        }
+        out
+    }
+}
+
+fn split_is_exact<P: Precision>(numbers: &[P::Elem], magic: f64, range: (f64, f64)) {
+    let run = |simd| {
+        dispatch(
+            simd,
+            SplitScale::<P>(numbers.to_vec(), P::Elem::of(magic - 30.0)),
+        )
+    };
+    let portable = run(Simd(Level::Portable));
+    for simd in Simd::available() {
+        for (got, want) in run(simd).iter().flatten().zip(portable.iter().flatten()) {
+            assert_eq!(
+                got.to_f64().to_bits(),
+                want.to_f64().to_bits(),
+                "{}",
+                simd.name()
+            );
+        }
+    }
+    for (i, x) in numbers.iter().map(|x| x.to_f64()).enumerate() {
+        let [e, r, scaled] = portable.each_ref().map(|v| v[i].to_f64());
+        assert!(e.is_finite() && r.is_finite(), "{x}: {e} {r}");
+        // Normal in the type (its smallest normal number is far below 1e-37).
+        if x > 1e-37 {
+            assert_eq!((1.0 + r) * 2.0_f64.powi(e as i32), x);
+            assert!(range.0 <= 1.0 + r && 1.0 + r < range.1, "{x}: {r}");
+            if x > 1e-20 {
+                assert_eq!(scaled, x * 2.0_f64.powi(-30));
+            }
+        }
+    }
+}
+
+#[test]
+fn split_is_exact_for_positive_numbers_and_finite_for_zeros() {
+    let mut f32s: Vec<f32> = (0..0x7f80_0000).step_by(9973).map(f32::from_bits).collect();
+    f32s.extend([0.0, -0.0, f32::MIN_POSITIVE, f32::MAX, 1.0]);
+    f32s.extend([0x3faa_aaaa, 0x3faa_aaab, 0x3f2a_aaab, 0x3f2a_aaaa].map(f32::from_bits));
+    f32s.resize(f32s.len().next_multiple_of(16), 1.0);
+    let third = 1.0 / 3.0 + 1e-7;
+    split_is_exact::<Single>(&f32s, 12_582_912.0, (1.0 - third, 1.0 + third));
+
+    let mut f64s: Vec<f64> = f32s
+        .iter()
+        .map(|x| f64::from(*x) * 1.000_000_000_123)
+        .collect();
+    f64s.extend([
+        0.0,
+        -0.0,
+        1.0,
+        5e-324,
+        1e-310,
+        2.0_f64.sqrt(),
+        0.5_f64.sqrt(),
+        1e300,
+    ]);
+    f64s.resize(f64s.len().next_multiple_of(8), 1.0);
+    let root = 2.0_f64.sqrt() + 1e-15;
+    split_is_exact::<Double>(&f64s, 6_755_399_441_055_744.0, (1.0 / root, root));
+}
+
+/// `N` rows of `cols` numbers into planes, each row in an allocation of its own
+/// length; the planes with a guard behind.
+struct Transpose<P>(usize, PhantomData<P>);
+
+impl<P: Precision> Op for Transpose<P> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let (n, cols) = (<P::Lanes<I>>::N, self.0);
+        let number = |row: usize, col: usize| P::Elem::of((row * 100 + col + 1) as f64);
+        let rows: Vec<Box<[P::Elem]>> = (0..n)
+            .map(|row| (0..cols).map(|col| number(row, col)).collect())
+            .collect();
+        let pointers: Vec<_> = rows.iter().map(|row| row.as_ptr()).collect();
+        let mut planes = vec![P::Elem::of(-1.0); (cols + 1) * n];
+        // SAFETY: dispatch vouches for the CPU; rows and planes are long enough.
+        unsafe { <P::Lanes<I>>::transpose(&pointers, cols, planes.as_mut_ptr()) };
+        for (i, plane) in planes.iter().enumerate() {
+            let (row, col) = (i % n, i / n);
+            let want = if col < cols {
+                number(row, col)
+            } else {
+                P::Elem::of(-1.0)
+            };
+            assert!(*plane == want, "row {row} col {col} of {cols}");
+        }
+        let pairs: Vec<P::Elem> = (0..2 * n).map(|i| number(0, i)).collect();
+        let mut planes = vec![P::Elem::of(-1.0); 2 * n + 1];
+        // SAFETY: as above, for 2 N numbers each.
+        unsafe { <P::Lanes<I>>::unzip(pairs.as_ptr(), planes.as_mut_ptr()) };
+        for (i, pair) in pairs.iter().enumerate() {
+            assert!(planes[i % 2 * n + i / 2] == *pair, "unzip {i}");
+        }
+        assert!(
+            planes[2 * n] == P::Elem::of(-1.0),
+            "unzip wrote behind its planes"
+        );
+    }
+}
+
+#[test]
+fn rows_become_planes() {
+    for simd in Simd::available() {
+        for cols in 1..=16 {
+            dispatch(simd, Transpose::<Single>(cols, PhantomData));
+            dispatch(simd, Transpose::<Double>(cols, PhantomData));
+        }
+    }
+}
+
+/// Loads whole vectors from an odd address, then heads of every length.
+struct Loads<'a, P, E>(&'a [E], PhantomData<P>);
+
+impl<P: Precision, E: LoadAs<P>> Op for Loads<'_, P, E> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let n = <P::Lanes<I>>::N;
+        let size = size_of_val(self.0);
+        let mut bytes = vec![0_u8; size + 1];
+        // SAFETY: room for all elements behind the first byte.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.0.as_ptr().cast(), bytes[1..].as_mut_ptr(), size)
+        };
+        let same = |v: P::Lanes<I>, want: &mut dyn Iterator<Item = E>| {
+            for (got, want) in lanes_of(v).into_iter().zip(want) {
+                let (got, want) = (got.to_f64(), want.to_f64());
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{got} {want}"
+                );
+            }
+        };
+        for at in (0..self.0.len()).step_by(n) {
+            // SAFETY: dispatch vouches for the CPU, the length is a multiple of N.
+            let v = unsafe { E::load::<I>(bytes.as_ptr().add(1).cast::<E>().wrapping_add(at)) };
+            same(v, &mut self.0[at..at + n].iter().copied());
+        }
+        for len in 0..n {
+            let head: Box<[E]> = self.0[..len].into();
+            for pad in [E::ZERO, E::LOWEST] {
+                // SAFETY: as above, for len elements.
+                let v = unsafe { E::load_head::<I>(head.as_ptr(), len, pad) };
+                same(v, &mut head.iter().copied().chain(std::iter::repeat(pad)));
+            }
+        }
+    }
+}
+
+fn assert_loads<P: Precision, E: LoadAs<P>>(elements: &[E]) {
+    for simd in Simd::available() {
+        dispatch(simd, Loads::<P, E>(elements, PhantomData));
+    }
+}
+
+#[test]
+fn elements_are_loaded_exactly() {
+    let halves: Vec<u16> = (0..=u16::MAX).collect();
+    assert_loads::<Single, f16>(
+        &halves
+            .iter()
+            .map(|x| f16::from_bits(*x))
+            .collect::<Vec<_>>(),
+    );
+    assert_loads::<Single, bf16>(
+        &halves
+            .iter()
+            .map(|x| bf16::from_bits(*x))
+            .collect::<Vec<_>>(),
+    );
+    let f32s: Vec<f32> = (0..1 << 16).map(|x| f32::from_bits(x * 65_521)).collect();
+    assert_loads::<Single, f32>(&f32s);
+    assert_loads::<Double, f32>(&f32s);
+    assert_loads::<Double, f64>(&f32s.iter().map(|x| f64::from(*x) / 3.0).collect::<Vec<_>>());
+}
+
+#[derive(Clone, Copy)]
+enum Function {
+    /// In nats.
+    Log,
+    Exp,
+    Ln1p,
+}
+
+struct Apply<'a, T>(Function, &'a [T]);
+
+macro_rules! apply {
+    ($float:ident, $lanes:ident) => {
+        impl Op for Apply<'_, $float> {
+            type Out = Vec<$float>;
+
+            #[inline(always)]
+            unsafe fn run<I: Isa>(self) -> Self::Out {
+                let n = <I::$lanes>::N;
+                let mut out = vec![0.0; self.1.len()];
+                for (x, out) in self.1.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+                    // SAFETY: dispatch vouches for the CPU; N numbers each.
+                    unsafe {
+                        let x = <I::$lanes>::load(x.as_ptr());
+                        let y = match self.0 {
+                            Function::Log => $float::log(x),
+                            Function::Exp => $float::exp(x),
+                            Function::Ln1p => $float::ln_1p(x),
+                        };
+                        y.store(out.as_mut_ptr());
+                    }
+                }
+                out
+            }
+        }
+    };
+}
+apply!(f32, F32);
+apply!(f64, F64);
+
+/// The largest error, relative to the true value, of a function in `f32`.
+fn worst_f32(function: Function, xs: &[f32], truth: impl Fn(f64) -> f64) -> f64 {
+    let ys = dispatch(Simd::detect(), Apply(function, xs));
+    let errors = xs.iter().zip(ys).map(|(x, y)| {
+        let want = truth(f64::from(*x));
+        if want == 0.0 {
+            f64::from(y).abs()
+        } else {
+            (f64::from(y) / want - 1.0).abs()
+        }
+    });
+    errors.fold(0.0, f64::max)
+}
+
+#[test]
+fn f32_functions_are_as_accurate_as_the_bounds_assume() {
+    // Every number around one, and a sample of all others.
+    let near: Vec<f32> = (0x3f00_0000..0x4000_0000).map(f32::from_bits).collect();
+    let all: Vec<f32> = (0x0080_0000..0x7f80_0000)
+        .step_by(1021)
+        .map(f32::from_bits)
+        .collect();
+    let all = &all[..all.len() / 16 * 16];
+    assert!(worst_f32(Function::Log, &near, f64::log2) < 1.25e-6);
+    assert!(worst_f32(Function::Log, all, f64::log2) < 1.25e-6);
+    let below: Vec<f32> = (0x3300_0000_u32..0x42ae_0000)
+        .step_by(64)
+        .map(|x| -f32::from_bits(x))
+        .collect();
+    assert!(worst_f32(Function::Exp, &below, f64::exp) < 2.0 * f64::from(f32::EPSILON));
+    let above: Vec<f32> = (0..0x4700_0000).step_by(1024).map(f32::from_bits).collect();
+    let above: Vec<f32> = above
+        .into_iter()
+        .filter(|x| *x == 0.0 || *x > 1e-37)
+        .collect();
+    let above = &above[..above.len() / 16 * 16];
+    assert!(worst_f32(Function::Ln1p, above, f64::ln_1p) < 1.5e-6);
+}
+
+fn ulps(a: f64, b: f64) -> u64 {
+    a.to_bits().abs_diff(b.to_bits())
+}
+
+fn worst_f64(function: Function, xs: &[f64], truth: impl Fn(f64) -> f64) -> u64 {
+    let ys = dispatch(Simd::detect(), Apply(function, xs));
+    let errors = xs.iter().zip(ys).map(|(x, y)| ulps(y, truth(*x)));
+    errors.fold(0, u64::max)
+}
+
+#[test]
+fn f64_functions_are_within_two_ulp() {
+    let n = 1 << 20;
+    let spread = |low: f64, high: f64| -> Vec<f64> {
+        (0..n)
+            .map(|i| low + (high - low) * (f64::from(i) + 0.37) / f64::from(n))
+            .collect()
+    };
+    let logs = [spread(0.3, 3.0), spread(0.999, 1.001), spread(1e-300, 1e-3)].concat();
+    let logs = [
+        logs,
+        spread(-700.0, 700.0).into_iter().map(f64::exp2).collect(),
+    ]
+    .concat();
+    assert!(worst_f64(Function::Log, &logs, f64::ln) <= 2);
+    let exps = [spread(-708.0, 0.0), spread(-1.0, 0.0), spread(-1e-3, 0.0)].concat();
+    assert!(worst_f64(Function::Exp, &exps, f64::exp) <= 2);
+    let sums = [spread(0.0, 1.0), spread(0.0, 1e-6), spread(1.0, 2000.0)].concat();
+    assert!(worst_f64(Function::Ln1p, &sums, f64::ln_1p) <= 3);
+    for base in [2.0, 10.0, std::f64::consts::E, 3.0, 1000.0, 1.000_001] {
+        assert!(ulps(math::ln(base), base.ln()) <= 1, "ln {base}");
+    }
+    assert_eq!(math::ln(1.0).to_bits(), 0);
+}
+
+#[test]
+fn functions_are_exact_where_scores_rely_on_it() {
+    let inf = f32::INFINITY;
+    let wide = |head: &[f32], pad: f32| -> Vec<f32> {
+        (0..16)
+            .map(|i| head.get(i).copied().unwrap_or(pad))
+            .collect()
+    };
+    for simd in Simd::available() {
+        let narrow = |function, xs: &[f32]| dispatch(simd, Apply(function, xs));
+        let double = |function, xs: &[f32]| {
+            let xs: Vec<f64> = xs.iter().map(|x| f64::from(*x)).collect();
+            dispatch(simd, Apply(function, &xs))
+        };
+        // Logarithms of powers of two; zeros give a finite number.
+        let xs = wide(&[1.0, 2.0, 0.5, 0.25, 8.0, 0.0, -0.0], 1.0);
+        let ys = narrow(Function::Log, &xs);
+        assert_eq!(ys[..5], [0.0, 1.0, -1.0, -2.0, 3.0]);
+        assert_eq!(ys[0].to_bits(), 0);
+        assert!(ys[5].is_finite() && ys[6].is_finite());
+        let ys = double(Function::Log, &xs);
+        assert_eq!(ys[0].to_bits(), 0);
+        assert!(ys[5].is_finite() && ys[6].is_finite());
+        // e^x is 1 at zeros and 0, not a denormal, far below.
+        let xs = wide(&[0.0, -0.0, -87.1, -708.5, -1000.0, -1e30, -inf], 0.0);
+        let ys = narrow(Function::Exp, &xs);
+        assert_eq!(ys[..7], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let ys = double(Function::Exp, &xs);
+        assert_eq!(ys[..2], [1.0, 1.0]);
+        assert_eq!(ys[3..7], [0.0; 4]);
+        assert_eq!(narrow(Function::Ln1p, &[0.0; 16])[0].to_bits(), 0);
+        assert_eq!(double(Function::Ln1p, &[0.0; 16])[0].to_bits(), 0);
+    }
+}
+
+#[test]
+fn levels_agree_on_functions() {
+    let xs: Vec<f32> = (0..0x7f80_0000)
+        .step_by(65_521)
+        .map(f32::from_bits)
+        .collect();
+    let xs = &xs[..xs.len() / 16 * 16];
+    for (function, sign) in [
+        (Function::Log, 1.0),
+        (Function::Exp, -1.0),
+        (Function::Ln1p, 1.0),
+    ] {
+        let narrow: Vec<f32> = xs.iter().map(|x| x * sign).collect();
+        let wide: Vec<f64> = narrow
+            .iter()
+            .map(|x| f64::from(*x) * 1.000_000_001_7)
+            .collect();
+        let bits = |simd| {
+            let narrow = dispatch(simd, Apply(function, &narrow))
+                .into_iter()
+                .map(f32::to_bits);
+            let wide = dispatch(simd, Apply(function, &wide))
+                .into_iter()
+                .map(f64::to_bits);
+            (narrow.collect::<Vec<_>>(), wide.collect::<Vec<_>>())
+        };
+        let expected = bits(Simd(Level::Portable));
+        for simd in Simd::available() {
+            assert!(bits(simd) == expected, "{}", simd.name());
+        }
+    }
+}
+
+#[test]
+fn levels_are_found_by_name() {
+    let levels = Simd::available();
+    assert_eq!(levels[0].name(), "portable");
+    assert_eq!(levels.last(), Some(&Simd::detect()));
+    for simd in levels {
+        assert!(Simd::NAMES.contains(&simd.name()));
+        assert_eq!(Simd::named(simd.name()), Some(simd));
+    }
+    assert_eq!(Simd::named("sse9"), None);
+}
