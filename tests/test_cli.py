@@ -189,6 +189,15 @@ def test_score_of_many_chunks(folder: Path) -> None:
     np.testing.assert_array_equal(table["id"], np.arange(300_000))
 
 
+def test_files_of_several_types_give_scores_of_one(folder: Path) -> None:
+    np.save(folder / "second.npy", PROBABILITIES.astype("f8"))
+    for suffix in (".npy", ".parquet"):
+        run(folder, "score", "pool.npy", "second.npy", "--from-logits", "-o", f"out/scores{suffix}")
+    expected = np.tile(pw.margin(PROBABILITIES, from_logits=True), 2)
+    np.testing.assert_allclose(np.load(folder / "out" / "scores.npy"), expected, rtol=1e-5)
+    assert len(pq.read_table(folder / "out" / "scores.parquet")) == 1000
+
+
 def test_more_rows_than_there_are(folder: Path) -> None:
     done = run(folder, "select", "pool.npy", "-k", "501", code=1)
     assert "--clip takes what there is" in done.stderr
@@ -207,6 +216,7 @@ def test_more_rows_than_there_are(folder: Path) -> None:
         (["select", "pool.npy", "-k", "1", "-o", "pool.parquet/b.csv"], "there is no folder"),
         (["select", "pool.npy", "-k", "1", "-o", "folder.csv"], "folder.csv: not a file that can be replaced"),
         (["score", "pool.npy", "-o", "pool.npy"], "pool.npy: is the pool itself"),
+        (["score", "*.npy", "-o", "pool.npy"], "pool.npy: is the pool itself"),
     ],
 )
 def test_bad_data_is_one_line_and_exit_code_1(folder: Path, arguments: list[str], message: str) -> None:

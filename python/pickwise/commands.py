@@ -22,6 +22,7 @@ from pickwise.id_file import read_ids
 from pickwise.ids import Ids, as_ids
 from pickwise.output import WRITERS, items, writing
 from pickwise.pools import Chunk, Pool, open_pool
+from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
 from pickwise.scores import score_rows
 from pickwise.strategies import REGISTRY, Strategy, resolve
@@ -288,14 +289,14 @@ def _strategy(name: str, **options: Any) -> Strategy:
 
 
 def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
-    if output is not None and output.exists() and any(Path(name).exists() and output.samefile(name) for name in pool):
+    if output is not None and output.exists() and any(output.samefile(file) for file in find_files(pool)[1]):
         raise ValueError(f"{output}: is the pool itself; write the result elsewhere")
     return open_pool(pool, probabilities=probabilities or None, id=id_column)
 
 
 def _scores(pool: Pool, strategy: Strategy) -> Iterator[tuple[Chunk, NDArray[Any]]]:
     """Score the chunks of a pool; a row that is no probability is an error that says where it is."""
-    start = 0
+    start, dtype = 0, None
     with closing(pool.chunks()) as chunks:
         for chunk in chunks:
             binary = chunk.matrix.shape[1] < strategy.min_classes
@@ -304,7 +305,10 @@ def _scores(pool: Pool, strategy: Strategy) -> Iterator[tuple[Chunk, NDArray[Any
             score = strategy.score(binary=rows.binary)
             assert score is not None  # noqa: S101 - strategies without scores were refused
             from_logits = bool(strategy.options["from_logits"])
-            scores = score_rows(rows, score, name="pool", from_logits=from_logits, start=start, locate=pool.locate)
+            scores = score_rows(
+                rows, score, name="pool", from_logits=from_logits, dtype=dtype, start=start, locate=pool.locate
+            )
+            dtype = scores.dtype  # one type for the whole file, whatever the files of the pool hold
             yield chunk, scores
             start += len(scores)
 
