@@ -87,9 +87,9 @@ $(VENV)/.dev: $(VENV)/.build
 	@touch $@
 
 $(VENV)/.extension: $(VENV)/.build $(RUST)
-	$(BIN)/maturin develop --release --quiet
+	$(BIN)/maturin develop --release --quiet --group build # the default group is all of dev
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.extension
-	$(BIN)/maturin develop --release --quiet --extras demo
+	$(BIN)/maturin develop --release --quiet --group build --extras demo
 	@touch $@
