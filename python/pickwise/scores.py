@@ -46,7 +46,7 @@ def entropy(
         float16, bfloat16, float32 or float64, in memory of any layout; 1-D is *P(y=1)* of two classes. Never written
         to.
     base : float, optional
-        Base of the logarithm, positive and not 1. By default the entropy is in nats; 2 gives bits.
+        Base of the logarithm, above 1. By default the entropy is in nats; 2 gives bits.
     normalize : bool
         Divide by the entropy of equally probable classes, so that the scores go from 0 to 1.
     from_logits : bool
@@ -145,7 +145,9 @@ def margin(
     --------
     ratio : The quotient in place of the difference.
 
-    Notes ----- One pass over the input, at the speed of memory. After [1]_; the sign is turned, so that higher means
+    Notes
+    -----
+    One pass over the input, at the speed of memory. After [1]_; the sign is turned, so that higher means
     more uncertain.
 
     References
@@ -341,7 +343,7 @@ def invalid_rows(
     if found.reason == "sum":
         what = f"sums to {found.value:.7g}, expected 1 within {SUM_TOLERANCES[dtype.name]:g}"
     else:
-        expected = "a finite number" if from_logits else "a number from 0 to 1"
+        expected = "a number below infinity" if from_logits else "a number from 0 to 1"
         what = f"holds {found.value:.7g} in column {found.column}, expected {expected}"
     if from_logits or not np.isfinite(found.value):
         mend = "drop or mend these rows first"

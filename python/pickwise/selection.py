@@ -96,7 +96,9 @@ def select(
     --------
     reducer : The same piece by piece.
 
-    Notes ----- Scores and top-k are one pass over the pool, on as many threads as `get_num_threads` tells; each needs
+    Notes
+    -----
+    Scores and top-k are one pass over the pool, on as many threads as `get_num_threads` tells; each needs
     memory for O(k) rows, whatever the pool. The result does not depend on threads, chunks, memory layout or CPU.
 
     Examples
