@@ -382,34 +382,43 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
                 let mut rows = [std::ptr::null(); LANES];
                 for i in 0..n {
                     let to: *mut P::Elem = copy[i].as_mut_ptr().cast();
-                    self.convert(i, col, width, to);
-                    rows[i] = to.cast_const();
+                    rows[i] = self.convert(i, col, width, to);
                 }
                 <P::Lanes<I>>::transpose(&rows[..n], width, planes);
             }
         }
     }
 
-    /// Copies `width` elements of row `row` to `to`, as the type of the lanes.
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, and
+    /// returns where the first of them went.
     ///
     /// # Safety
     /// As [`Tile::fill`]; `to` must have room for 16.
     #[inline(always)]
-    unsafe fn convert(&self, row: usize, col: usize, width: usize, to: *mut P::Elem) {
-        let n = <P::Lanes<I>>::N;
+    unsafe fn convert(
+        &self,
+        row: usize,
+        col: usize,
+        width: usize,
+        to: *mut P::Elem,
+    ) -> *const P::Elem {
         let mut elements = [E::ZERO; LANES];
-        let mut from = self.at(row, col);
+        let end = col + width;
         // SAFETY: the caller vouches for the elements; the buffers hold 16.
         unsafe {
-            if !self.contiguous || width < RUN {
+            let (from, first) = if self.contiguous && end >= RUN {
+                // Sixteen elements that end where they should: no special last load.
+                (self.at(row, end - RUN), RUN - width)
+            } else {
                 for (j, element) in elements[..width].iter_mut().enumerate() {
                     *element = self.at(row, col + j).read_unaligned();
                 }
-                from = elements.as_ptr();
-            }
-            for at in (0..width).step_by(n) {
+                (elements.as_ptr(), 0)
+            };
+            for at in (0..RUN).step_by(<P::Lanes<I>>::N) {
                 E::load::<I>(from.add(at)).store(to.add(at));
             }
+            to.add(first).cast_const()
         }
     }
 }

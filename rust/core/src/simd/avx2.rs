@@ -346,8 +346,29 @@ unsafe fn transpose_4(rows: &[*const f32; 8], load: impl Fn(*const f32) -> __m12
     }
 }
 
+/// Masks of the first `len` lanes begin at `N - len`.
+static LIVE_32: [i32; 32] = {
+    let mut mask = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        mask[i] = -1;
+        i += 1;
+    }
+    mask
+};
+/// The same for 64-bit lanes.
+static LIVE_64: [i64; 16] = {
+    let mut mask = [0; 16];
+    let mut i = 0;
+    while i < 8 {
+        mask[i] = -1;
+        i += 1;
+    }
+    mask
+};
+
 macro_rules! load {
-    ($vector:ident, $elem:ty, $half:literal, |$ptr:ident| $load:expr) => {
+    ($vector:ident, $elem:ty, $half:literal, |$ptr:ident| $load:expr $(; $($head:tt)*)?) => {
         impl Load<$elem> for $vector {
             #[inline(always)]
             unsafe fn load_from(ptr: *const $elem) -> Self {
@@ -355,11 +376,24 @@ macro_rules! load {
                 let half = |$ptr: *const $elem| unsafe { $load };
                 Self([half(ptr), half(unsafe { ptr.add($half) })])
             }
+            $($($head)*)?
         }
     };
 }
 
-load!(F32x16, f32, 8, |ptr| _mm256_loadu_ps(ptr));
+load!(F32x16, f32, 8, |ptr| _mm256_loadu_ps(ptr);
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        unsafe {
+            let mask = LIVE_32.as_ptr().add(16 - len);
+            let (low, high) = (_mm256_loadu_si256(mask.cast()), _mm256_loadu_si256(mask.add(8).cast()));
+            let x = Self([_mm256_maskload_ps(ptr, low), _mm256_maskload_ps(ptr.wrapping_add(8), high)]);
+            let live = Self([_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)]);
+            Self::select(live, x, Self::new(pad))
+        }
+    }
+);
 load!(F32x16, f16, 8, |ptr| _mm256_cvtph_ps(_mm_loadu_si128(
     ptr.cast()
 )));
@@ -368,4 +402,16 @@ load!(F32x16, bf16, 8, |ptr| {
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
 });
 load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr)));
-load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr));
+load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr);
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        unsafe {
+            let mask = LIVE_64.as_ptr().add(8 - len);
+            let (low, high) = (_mm256_loadu_si256(mask.cast()), _mm256_loadu_si256(mask.add(4).cast()));
+            let x = Self([_mm256_maskload_pd(ptr, low), _mm256_maskload_pd(ptr.wrapping_add(4), high)]);
+            let live = Self([_mm256_castsi256_pd(low), _mm256_castsi256_pd(high)]);
+            Self::select(live, x, Self::new(pad))
+        }
+    }
+);

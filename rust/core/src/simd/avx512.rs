@@ -276,18 +276,25 @@ unsafe fn join(a: __m128, b: __m128, c: __m128, d: __m128) -> __m512 {
 }
 
 macro_rules! load {
-    ($vector:ident, $elem:ty, |$ptr:ident| $load:expr) => {
+    ($vector:ident, $elem:ty, |$ptr:ident| $load:expr $(; $($head:tt)*)?) => {
         impl Load<$elem> for $vector {
             #[inline(always)]
             unsafe fn load_from($ptr: *const $elem) -> Self {
                 // SAFETY: the caller vouches for the CPU and for N elements; the loads are unaligned ones.
                 Self(unsafe { $load })
             }
+            $($($head)*)?
         }
     };
 }
 
-load!(F32x16, f32, |ptr| _mm512_loadu_ps(ptr));
+load!(F32x16, f32, |ptr| _mm512_loadu_ps(ptr);
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        Self(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(pad), (1 << len) - 1, ptr) })
+    }
+);
 load!(F32x16, f16, |ptr| _mm512_cvtph_ps(_mm256_loadu_si256(
     ptr.cast()
 )));
@@ -296,4 +303,10 @@ load!(F32x16, bf16, |ptr| {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
 });
 load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr)));
-load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr));
+load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr);
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        Self(unsafe { _mm512_mask_loadu_pd(_mm512_set1_pd(pad), (1 << len) - 1, ptr) })
+    }
+);
