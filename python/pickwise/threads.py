@@ -10,6 +10,8 @@ from pickwise import _native
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_asked: int | None = None
+
 
 def set_num_threads(n: int | None) -> None:
     """Set how many threads pickwise uses in this process.
@@ -41,7 +43,9 @@ def set_num_threads(n: int | None) -> None:
     2
     >>> pw.set_num_threads(None)
     """
+    global _asked  # noqa: PLW0603 - what it is about is the process
     _native.set_num_threads(n)
+    _asked = n
 
 
 def get_num_threads() -> int:
@@ -81,7 +85,7 @@ def num_threads(n: int) -> Iterator[None]:
     ...     pw.get_num_threads()
     1
     """
-    before = get_num_threads()
+    before = _asked
     set_num_threads(n)
     try:
         yield
