@@ -1,0 +1,55 @@
+"""The examples and commands on the README and the pages of docs/ do what they say."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+USED = ["matplotlib", "pandas", "polars", "pyarrow", "sklearn", "typer"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the files that the pages speak of."""
+    for module in USED:
+        pytest.importorskip(module)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    p = np.random.default_rng(0).dirichlet(np.ones(5), 2000).astype(np.float32)
+    np.save(tmp_path / "pool.npy", p)
+    (tmp_path / "predictions").mkdir()
+    for name, rows in (("a", range(1000)), ("b", range(1000, 2000))):
+        columns = {f"p_{column}": p[rows, column] for column in range(5)}
+        table = pa.table({"doc_id": [f"doc-{row}" for row in rows], **columns})
+        pq.write_table(table, tmp_path / "predictions" / f"{name}.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples(page: Path, folder: Path) -> None:
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=flags, encoding="utf-8")
+    assert failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands(page: Path, folder: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in "".join(blocks).splitlines():
+        if command.startswith("pickwise "):
+            done = subprocess.run(
+                command, shell=True, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
