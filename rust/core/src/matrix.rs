@@ -134,41 +134,43 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Whether two rows hold the same bytes.
-    pub(crate) fn same_row(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.row_ptr(a), self.row_ptr(b));
+    /// Whether `len` rows from `first` on hold the same bytes as row `row`.
+    pub(crate) fn are_copies(&self, row: usize, first: usize, len: usize) -> bool {
         let size = self.kind.size();
-        if self.has_contiguous_rows() {
-            // SAFETY: both are rows of this view, contiguous, cols * size bytes long.
-            return unsafe { same_bytes(a, b, self.cols * size) };
+        let row_size = self.cols * size;
+        if !self.has_contiguous_rows() {
+            let offsets = (0..self.cols.cast_signed()).map(|col| col * self.col_stride);
+            return (first..first + len).all(|other| {
+                offsets.clone().all(|at| {
+                    let a = self.row_ptr(row).wrapping_offset(at);
+                    let b = self.row_ptr(other).wrapping_offset(at);
+                    // SAFETY: an element of each row.
+                    unsafe { bytes(a, size) == bytes(b, size) }
+                })
+            });
         }
-        (0..self.cols.cast_signed()).all(|col| {
-            let at = col * self.col_stride;
-            // SAFETY: an element of a row of this view.
-            unsafe { same_bytes(a.wrapping_offset(at), b.wrapping_offset(at), size) }
-        })
+        // SAFETY: rows of this view, contiguous.
+        let is_copy = |other| unsafe {
+            bytes(self.row_ptr(row), row_size) == bytes(self.row_ptr(other), row_size)
+        };
+        if self.row_stride != row_size.cast_signed() {
+            return (first..first + len).all(is_copy);
+        }
+        // Rows without gaps are copies of each other if shifting them by one row
+        // changes nothing.
+        let rest = (len - 1) * row_size;
+        // SAFETY: rows `first..first + len` lie side by side.
+        let (these, those) = unsafe {
+            let start = self.row_ptr(first);
+            (bytes(start, rest), bytes(start.add(row_size), rest))
+        };
+        is_copy(first) && these == those
     }
 }
 
-/// Compares short stretches of memory without the call into `memcmp`.
-///
 /// # Safety
-/// `a` and `b` must be readable for `len` bytes.
-unsafe fn same_bytes(a: *const u8, b: *const u8, len: usize) -> bool {
-    let mut at = 0;
-    while at + 8 <= len {
-        // SAFETY: at + 8 <= len.
-        let (x, y) = unsafe {
-            (
-                a.add(at).cast::<u64>().read_unaligned(),
-                b.add(at).cast::<u64>().read_unaligned(),
-            )
-        };
-        if x != y {
-            return false;
-        }
-        at += 8;
-    }
-    // SAFETY: at < len.
-    (at..len).all(|i| unsafe { *a.add(i) == *b.add(i) })
+/// `ptr` must be readable for `len` bytes for as long as the slice is used.
+unsafe fn bytes<'a>(ptr: *const u8, len: usize) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(ptr, len) }
 }

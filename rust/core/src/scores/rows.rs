@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
-use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch};
+use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Real, Simd, Single, dispatch};
 
 /// Vectors that are accumulated before they are joined with the rest.
 const RUN: usize = 16;
@@ -377,6 +377,13 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
                     *row = self.at(i, col).cast();
                 }
                 <P::Lanes<I>>::transpose(&rows[..n], width, planes);
+            } else if size_of::<P::Elem>() == 8 {
+                for i in 0..n {
+                    for j in 0..width {
+                        let x = self.at(i, col + j).read_unaligned().to_f64();
+                        planes.add(j * n + i).write(P::Elem::of(x));
+                    }
+                }
             } else {
                 let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
                 let mut rows = [std::ptr::null(); LANES];

@@ -26,6 +26,10 @@ pub trait Ids: Sync {
     /// A number that orders ids of equal score. Equal numbers leave the decision
     /// to the ids.
     fn tie(&self, row: usize, ties: Ties) -> u64;
+    /// Whether ties of later rows are always higher.
+    fn ascend(&self, _: Ties) -> bool {
+        false
+    }
     /// Whether the id of `row` is in `set`.
     fn is_in(&self, row: usize, set: &HashSet<Self::Id>) -> bool;
 }
@@ -46,6 +50,9 @@ impl Ids for Positions {
     #[inline]
     fn tie(&self, row: usize, ties: Ties) -> u64 {
         tie_of_number(self.get(row), ties)
+    }
+    fn ascend(&self, ties: Ties) -> bool {
+        ties == Ties::First
     }
     fn is_in(&self, row: usize, set: &HashSet<i64>) -> bool {
         set.contains(&self.get(row))

@@ -67,7 +67,7 @@ struct Worker<K> {
 impl<I: Ids> Pass<'_, I> {
     pub(super) fn run(&self) -> Result<Found<I::Id>> {
         if let Some(guess) = self.guess() {
-            let found = self.run_above(guess)?;
+            let found = self.run_above(guess, self.k)?;
             // Every row that was passed over scores below the guess. If enough did
             // not, that is where they belong.
             if found.top.iter().map(TopK::len).sum::<usize>() >= self.k {
@@ -75,7 +75,7 @@ impl<I: Ids> Pass<'_, I> {
             }
             self.exec.done.store(0, Ordering::Relaxed);
         }
-        self.run_above(self.floor)
+        self.run_above(self.floor, 0)
     }
 
     /// A score that a little more than `k` rows are likely to reach, from a sample.
@@ -124,14 +124,17 @@ impl<I: Ids> Pass<'_, I> {
         Some(*guess)
     }
 
-    fn run_above(&self, floor: f64) -> Result<Found<I::Id>> {
+    /// `expected`: how many rows are likely to be kept.
+    fn run_above(&self, floor: f64, expected: usize) -> Result<Found<I::Id>> {
         let row_bytes = match self.scores {
             Scores::Rows(_, matrix) => matrix.cols() * matrix.kind().size(),
             Scores::Random(_) => 16,
         };
         let floor = Floor::new(floor);
+        // A little more for each worker, in case they do not share evenly.
+        let share = expected / self.exec.workers(self.rows, row_bytes) * 5 / 4;
         let start = || Worker {
-            top: TopK::new(self.k),
+            top: TopK::with_room(self.k, share),
             invalid: None,
             suspects: Vec::new(),
             contenders: Vec::with_capacity(BATCH),
@@ -210,7 +213,11 @@ impl<I: Ids> Pass<'_, I> {
 
     /// Offers the rows of a block whose scores are final.
     fn keep(&self, worker: &mut Worker<I::Id>, floor: &Floor, first: usize, scores: &[f64]) {
-        let least = floor.get().max(worker.top.floor());
+        let mut least = floor.get().max(worker.top.floor());
+        if self.ids.ascend(self.ties) && worker.top.floor() == least {
+            // A later row that only ties with the bar comes too late.
+            least = least.next_up();
+        }
         for_each_at_least(scores, least, |at, score| {
             if !self.is_excluded(first + at) {
                 self.offer(worker, floor, first + at, score);
@@ -236,24 +243,54 @@ impl<I: Ids> Pass<'_, I> {
         scores: &[f64],
     ) {
         let least = bound.least(floor.get().max(worker.top.floor()));
-        for_each_at_least(scores, least, |at, screened| {
-            let row = first + at;
-            if self.is_excluded(row) {
+        let mut late = None;
+        let is_late = |late: Option<(f64, usize)>, at: usize, scores: &[f64]| {
+            late.is_some_and(|(known, copy)| {
+                scores.iter().all(|score| *score == known)
+                    && matrix.are_copies(copy, first + at, scores.len())
+            })
+        };
+        for_each_group_at_least(scores, least, |at, group| {
+            // Later copies of a row that only tied with the bar come too late.
+            if is_late(late, at, group) {
                 return;
             }
-            if let Some((known, copy, exact)) = worker.memo[memo_slot(screened)]
-                && known == screened
-                && matrix.same_row(copy, row)
-            {
-                self.offer(worker, floor, row, exact);
-                return;
-            }
-            worker.contenders.push(row);
-            worker.screened.push(screened);
-            if worker.contenders.len() == BATCH {
-                self.rescore(worker, floor, score, matrix);
+            for (i, screened) in group.iter().enumerate() {
+                if *screened >= least && !is_late(late, at + i, &group[i..=i]) {
+                    late = self.contend(worker, floor, score, matrix, first + at + i, *screened);
+                }
             }
         });
+    }
+
+    /// Takes one contender. Returns its score and place if it was one more copy of
+    /// a row that cannot be selected any more.
+    fn contend(
+        &self,
+        worker: &mut Worker<I::Id>,
+        floor: &Floor,
+        score: &Score,
+        matrix: &Matrix<'_>,
+        row: usize,
+        screened: f64,
+    ) -> Option<(f64, usize)> {
+        if self.is_excluded(row) {
+            return None;
+        }
+        if let Some((known, copy, exact)) = worker.memo[memo_slot(screened)]
+            && known == screened
+            && matrix.are_copies(copy, row, 1)
+        {
+            self.offer(worker, floor, row, exact);
+            let late = self.ids.ascend(self.ties) && exact <= worker.top.floor();
+            return late.then_some((screened, row));
+        }
+        worker.contenders.push(row);
+        worker.screened.push(screened);
+        if worker.contenders.len() == BATCH {
+            self.rescore(worker, floor, score, matrix);
+        }
+        None
     }
 
     /// Scores the collected rows in `f64` and offers them.
@@ -286,14 +323,21 @@ impl<I: Ids> Pass<'_, I> {
 
 /// Calls `f` with the place and value of every score that is at least `least`.
 fn for_each_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, f64)) {
-    for (group, chunk) in scores.chunks(16).enumerate() {
-        // Most groups hold none; finding that out takes no branch a row.
-        if chunk.iter().fold(false, |any, s| any | (*s >= least)) {
-            for (i, score) in chunk.iter().enumerate() {
-                if *score >= least {
-                    f(group * 16 + i, *score);
-                }
+    for_each_group_at_least(scores, least, |at, group| {
+        for (i, score) in group.iter().enumerate() {
+            if *score >= least {
+                f(at + i, *score);
             }
+        }
+    });
+}
+
+/// Calls `f` with the place and scores of every group that has one of at least
+/// `least`. Most have none, and finding that out takes no branch a row.
+fn for_each_group_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, &[f64])) {
+    for (i, group) in scores.chunks(16).enumerate() {
+        if group.iter().fold(false, |any, s| any | (*s >= least)) {
+            f(i * 16, group);
         }
     }
 }

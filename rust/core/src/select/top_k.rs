@@ -53,6 +53,13 @@ impl<I: Id> TopK<I> {
         }
     }
 
+    /// With room for so many entries.
+    pub(crate) fn with_room(k: usize, entries: usize) -> Self {
+        let mut top = Self::new(k);
+        top.entries.reserve(entries);
+        top
+    }
+
     /// The score that an entry must at least have.
     pub(crate) fn floor(&self) -> f64 {
         self.bar.as_ref().map_or(f64::NEG_INFINITY, |bar| bar.score)
@@ -84,6 +91,10 @@ impl<I: Id> TopK<I> {
 
     /// Takes all entries of another.
     pub(crate) fn absorb(&mut self, other: Self) {
+        if self.entries.is_empty() {
+            *self = other;
+            return;
+        }
         for entry in other.entries {
             self.push(entry);
         }
