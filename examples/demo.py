@@ -70,7 +70,7 @@ def main() -> None:
     print(f"pickwise {info['version']}, {info['simd']}, {info['threads']} threads\n")
     images = load()
     models = {
-        "logistic regression": LogisticRegression(C=0.1, max_iter=500),
+        "logistic regression": LogisticRegression(max_iter=500),
         "random forest": RandomForestClassifier(200, n_jobs=-1, random_state=0),
     }
     k = min(500, len(images.pool) // 10)
