@@ -163,18 +163,44 @@ def test_merging_many_reducers_into_one_at_once():
     assert whole.rows == len(pool)
 
 
+def test_a_call_does_not_wait_for_a_longer_one():
+    expected, done = pw.select(POOLS[1], 10), threading.Event()
+
+    def stop(rows, total):
+        if done.is_set():
+            raise RuntimeError("stopped")
+
+    def long():
+        with pytest.raises(RuntimeError, match="stopped"):
+            pw.select(ENDLESS, 10, progress=stop)
+        return True
+
+    def short():
+        time.sleep(0.1)
+        try:
+            return [pw.select(POOLS[1], 10) for _ in range(5)] == [expected] * 5
+        finally:
+            done.set()
+
+    begun = time.perf_counter()
+    assert in_threads(long, long, short) == [True] * 3
+    assert time.perf_counter() - begun < 30
+
+
 def test_a_progress_function_may_call_pickwise():
-    small = POOLS[1][:300]
-    expected, inner = pw.select(small, 10), []
+    pool = POOLS[1]
+    expected, inner = pw.select(pool, 10), []
 
     def report(rows, total):
-        inner.append(pw.select(small, 10))
+        inner.append(pw.select(pool, 10))
         if len(inner) == 3:
             raise RuntimeError("enough")
 
+    begun = time.perf_counter()
     with pytest.raises(RuntimeError, match="enough"):
         pw.select(ENDLESS, 10, progress=report)
     assert inner == [expected] * 3
+    assert time.perf_counter() - begun < 30
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded Python")

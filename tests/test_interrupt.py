@@ -80,6 +80,29 @@ def test_ctrl_c_stops_a_selection(pool, strategy, threads):
         assert len(pw.select(ENDLESS[pool][:100_000], 3, strategy, random_state=0)) == 3
 
 
+def test_ctrl_c_does_not_wait_for_other_threads():
+    done = threading.Event()
+
+    def stop(rows, total):
+        if done.is_set():
+            raise RuntimeError("stopped")
+
+    def long():
+        with pytest.raises(RuntimeError, match="stopped"):
+            pw.select(ENDLESS["narrow"], 10, progress=stop)
+
+    other = threading.Thread(target=long)
+    other.start()
+    try:
+        time.sleep(0.1)
+        assert_soon(interrupted(lambda: pw.select(ENDLESS["narrow"], 10)))
+        assert other.is_alive()
+    finally:
+        done.set()
+        other.join()
+    assert_idle()
+
+
 def test_ctrl_c_stops_scores():
     pool = ENDLESS["wide"][: 10**7]
     for score in (pw.entropy, pw.margin):

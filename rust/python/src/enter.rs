@@ -218,6 +218,9 @@ fn default_threads() -> PyResult<usize> {
 }
 
 /// The pool, built on first use or when the number of threads has changed.
+///
+/// It belongs to one call at a time. A call made meanwhile gets a thread of its
+/// own: queued behind the other it would wait for all of it, and so would Ctrl-C.
 fn pool() -> PyResult<Arc<ThreadPool>> {
     let threads = threads()?;
     let mut current = process()
@@ -225,16 +228,27 @@ fn pool() -> PyResult<Arc<ThreadPool>> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     match &*current {
-        Some(pool) if pool.current_num_threads() == threads => Ok(Arc::clone(pool)),
+        Some(pool) if pool.current_num_threads() == threads => {
+            // Every call in progress holds a reference.
+            if Arc::strong_count(pool) == 1 {
+                Ok(Arc::clone(pool))
+            } else {
+                new_pool(1)
+            }
+        }
         _ => {
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|i| format!("pickwise-{i}"))
-                .build()
-                .map_err(|e| PyRuntimeError::new_err(format!("cannot start threads: {e}")))?;
-            let pool = Arc::new(pool);
+            let pool = new_pool(threads)?;
             *current = Some(Arc::clone(&pool));
             Ok(pool)
         }
     }
+}
+
+fn new_pool(threads: usize) -> PyResult<Arc<ThreadPool>> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("pickwise-{i}"))
+        .build()
+        .map(Arc::new)
+        .map_err(|e| PyRuntimeError::new_err(format!("cannot start threads: {e}")))
 }
