@@ -336,7 +336,7 @@ impl<P: Precision, E: LoadAs<P>> Op for Loads<'_, P, E> {
         let mut bytes = vec![0_u8; size + 1];
         // SAFETY: room for all elements behind the first byte.
         unsafe {
-            std::ptr::copy_nonoverlapping(self.0.as_ptr().cast(), bytes[1..].as_mut_ptr(), size)
+            std::ptr::copy_nonoverlapping(self.0.as_ptr().cast(), bytes[1..].as_mut_ptr(), size);
         };
         let same = |v: P::Lanes<I>, want: &mut dyn Iterator<Item = E>| {
             for (got, want) in lanes_of(v).into_iter().zip(want) {
