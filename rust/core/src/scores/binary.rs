@@ -161,7 +161,8 @@ impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
         // SAFETY: one place a lane.
         unsafe { scores.store_f64(out.as_mut_ptr()) };
         for score in out {
-            *score *= self.scale;
+            // Of a probability of -0, too, the score is 0.
+            *score = *score * self.scale + 0.0;
         }
         let infinity = sum.splat(V::Elem::of(f64::INFINITY));
         signs.sign_bits() | !V::bits(sum.lt(infinity))

@@ -132,10 +132,10 @@ impl Score {
     /// [`Error::Option`] for a temperature or base out of range.
     pub fn checked(self) -> Result<Self> {
         if let Some(t) = self.temperature
-            && !(t > 0.0 && t.is_finite())
+            && !(1e-30..=1e30).contains(&t)
         {
             return Err(Error::Option(format!(
-                "temperature: expected a positive finite number, got {t}"
+                "temperature: expected a number from 1e-30 to 1e30, got {t}"
             )));
         }
         if let Unit::Base(base) = self.unit
@@ -179,11 +179,12 @@ impl Score {
     ///
     /// With `u = 2^-24`: a sum of `n` terms of one sign is off by at most
     /// `depth(n) u` of itself, a term by the polynomial's error and a few `u`.
-    /// Probabilities make terms of one sign (but for values above one, within
-    /// tolerance), so there the bound is relative. A softmax term's error grows
-    /// with its exponent; the weighted sum of squared exponents stays below
+    /// Probabilities make terms of one sign, so there the bound is relative, but for
+    /// one value that may be above one, within tolerance. A softmax term's error
+    /// grows with its exponent; the weighted sum of squared exponents stays below
     /// `(ln n + 4)^2`.
-    pub(crate) fn bound(&self, cols: usize) -> Bound {
+    pub(crate) fn bound(&self, matrix: &Matrix<'_>) -> Bound {
+        let cols = matrix.cols();
         #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^53 columns")]
         let n = cols as f64;
         let u = 2.0_f64.powi(-24);
@@ -195,7 +196,7 @@ impl Score {
             _ => 1.0,
         };
         let absolute = match self.temperature {
-            None => 1e-8 * relative * n + 1e-30 * n,
+            None => relative * (1e-8 * n + 4.0 * matrix.kind().sum_tolerance()) + 1e-30 * n,
             Some(_) => {
                 let spread = n.ln() + 4.0;
                 labels * u * (64.0 + depth + 16.0 * spread * spread)

@@ -63,7 +63,7 @@ impl Kernel for TopTwo {
         let seconds = &seconds[..V::N];
         match self.measure {
             Measure::LeastConfidence => replace(out, seconds, |p1, _| 1.0 - p1),
-            Measure::Ratio => replace(out, seconds, |p1, p2| p2 / p1),
+            Measure::Ratio => replace(out, seconds, |p1, p2| p2 / p1 + 0.0), // never -0
             _ => replace(out, seconds, |p1, p2| 1.0 - (p1 - p2)),
         }
         signs.sign_bits() | !sums_to_one(sum, self.tolerance)

@@ -69,8 +69,9 @@ impl<I: Ids> Pass<'_, I> {
         if let Some(guess) = self.guess() {
             let found = self.run_above(guess, self.k)?;
             // Every row that was passed over scores below the guess. If enough did
-            // not, that is where they belong.
-            if found.top.iter().map(TopK::len).sum::<usize>() >= self.k {
+            // not, that is where they belong; rows within the bound do not count.
+            let kept = found.top.iter().flat_map(TopK::entries);
+            if kept.filter(|entry| entry.score >= guess).count() >= self.k {
                 return Ok(found);
             }
             self.exec.done.store(0, Ordering::Relaxed);
@@ -173,7 +174,7 @@ impl<I: Ids> Pass<'_, I> {
                     if score.is_exact() || matrix.kind() == ElementKind::F64 {
                         self.keep(worker, floor, first, scores);
                     } else {
-                        let bound = score.bound(matrix.cols());
+                        let bound = score.bound(&matrix);
                         self.screen(worker, floor, (score, &matrix, bound), first, scores);
                     }
                 }

@@ -133,10 +133,6 @@ impl<I: Id> TopK<I> {
         &self.entries
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn entries(&self) -> &[Entry<I>] {
         &self.entries
     }
