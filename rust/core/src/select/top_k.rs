@@ -101,9 +101,8 @@ impl<I: Id> TopK<I> {
     }
 
     fn push(&mut self, entry: Entry<I>) -> bool {
-        if let Some(bar) = &self.bar
-            && entry.order(bar).is_ge()
-        {
+        let too_low = |bar: &Entry<I>| entry.order(bar).is_ge();
+        if self.k == 0 || self.bar.as_ref().is_some_and(too_low) {
             return false;
         }
         self.entries.push(entry);
@@ -115,9 +114,10 @@ impl<I: Id> TopK<I> {
     }
 
     fn compact(&mut self) {
-        if self.entries.len() >= self.k && self.k > 0 {
-            self.entries
-                .select_nth_unstable_by(self.k - 1, Entry::order);
+        if let Some(last) = self.k.checked_sub(1)
+            && self.entries.len() > last
+        {
+            self.entries.select_nth_unstable_by(last, Entry::order);
             self.entries.truncate(self.k);
             self.bar = self.entries.last().cloned();
         }

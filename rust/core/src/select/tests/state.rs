@@ -183,6 +183,20 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn nothing_is_selected_where_nothing_was_asked_for() {
+    let values = pool(200);
+    let case = case(
+        Matrix::from_slice(&values, 200, 3).expect("fits"),
+        entropy(),
+        0,
+    );
+    let mut selector = case.selector(&HashSet::new());
+    let found = case.update(&mut selector, None, 0..200, Positions { start: 0 }, false);
+    assert_eq!(found, Ok(None));
+    assert_eq!(selector.finish(&exec(None)), []);
+}
+
+#[test]
 fn only_selections_of_a_kind_merge() {
     let values = pool(20);
     let matrix = Matrix::from_slice(&values, 20, 3).expect("fits");
