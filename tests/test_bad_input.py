@@ -142,7 +142,9 @@ def test_logits(door, name, value):
     x = np.random.default_rng(0).normal(size=(100, 3)) * 20
     door(x, from_logits=True)
     x[5, 1] = value
-    with pytest.raises(ValueError, match=f"^{name}: row 5 holds {value} in column 1, expected a number below infinity; 1 of"):
+    with pytest.raises(
+        ValueError, match=f"^{name}: row 5 holds {value} in column 1, expected a number below infinity; 1 of"
+    ):
         door(x, from_logits=True)
 
 
