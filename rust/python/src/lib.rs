@@ -4,6 +4,11 @@
 //! interpreter, and wraps what comes back. What the arguments mean to a user is
 //! said in the Python layer.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands over what Python passed"
+)]
+
 mod enter;
 mod ids;
 mod parse;

@@ -33,7 +33,7 @@ pub(crate) enum IdView<'a> {
     Strings(Strings<'a>),
 }
 
-impl<'py> PyIds<'py> {
+impl PyIds<'_> {
     pub(crate) fn view(&self) -> PyResult<IdView<'_>> {
         match self {
             Self::Integers(ids) => Ok(IdView::Integers(parse::slice(ids, b"i", "ids")?)),
@@ -79,6 +79,13 @@ macro_rules! with_selector {
         }
     };
 }
+
+/// Ids (an array of integers or a list of strings), positions and scores.
+type Finished<'py> = (
+    Py<PyAny>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+);
 
 /// The `k` best rows of the chunks seen so far.
 #[pyclass(frozen, module = "pickwise._native")]
@@ -177,21 +184,12 @@ impl TopK {
         .map_err(|e| to_python(&e))
     }
 
-    fn finish<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(
-        Py<PyAny>,
-        Bound<'py, PyArray1<i64>>,
-        Bound<'py, PyArray1<f64>>,
-    )> {
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Finished<'py>> {
         let selected = enter(py, None, |door| {
             match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
                 State::Integers(s) => finish(door, s, |id| *id).map(Selected::Integers),
-                State::Strings(s) => {
-                    let string = |id: &Box<[u8]>| String::from_utf8_lossy(id).into_owned();
-                    finish(door, s, string).map(Selected::Strings)
-                }
+                State::Strings(s) => finish(door, s, |id| String::from_utf8_lossy(id).into_owned())
+                    .map(Selected::Strings),
             }
         })?;
         let (ids, indices, scores) = match selected {

@@ -123,7 +123,7 @@ impl Kernel for Softmax {
         // SAFETY: one place a lane.
         unsafe {
             self.score(rest, weighted, second)
-                .store_f64(out.as_mut_ptr())
+                .store_f64(out.as_mut_ptr());
         };
         for score in out {
             *score *= self.scale;

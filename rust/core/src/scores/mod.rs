@@ -195,12 +195,11 @@ impl Score {
             Task::Multilabel(Aggregate::Sum) => n,
             _ => 1.0,
         };
-        let absolute = match self.temperature {
-            None => relative * (1e-8 * n + 4.0 * matrix.kind().sum_tolerance()) + 1e-30 * n,
-            Some(_) => {
-                let spread = n.ln() + 4.0;
-                labels * u * (64.0 + depth + 16.0 * spread * spread)
-            }
+        let absolute = if self.temperature.is_none() {
+            relative * (1e-8 * n + 4.0 * matrix.kind().sum_tolerance()) + 1e-30 * n
+        } else {
+            let spread = n.ln() + 4.0;
+            labels * u * (64.0 + depth + 16.0 * spread * spread)
         };
         let scale = if self.measure == Measure::Entropy {
             self.scale(cols).abs()

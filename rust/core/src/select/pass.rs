@@ -335,6 +335,10 @@ fn for_each_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, f64)) 
 
 /// Calls `f` with the place and scores of every group that has one of at least
 /// `least`. Most have none, and finding that out takes no branch a row.
+#[allow(
+    clippy::needless_bitwise_bool,
+    reason = "a lazy `or` would be a branch a row"
+)]
 fn for_each_group_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, &[f64])) {
     for (i, group) in scores.chunks(16).enumerate() {
         if group.iter().fold(false, |any, s| any | (*s >= least)) {

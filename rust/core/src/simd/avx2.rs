@@ -3,6 +3,11 @@
 //! No `array::map` and the like here: they are not always inlined, and what is
 //! not inlined is compiled for the baseline CPU.
 
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one note for all blocks of an impl: they differ in the intrinsic only"
+)]
+
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 

@@ -1,5 +1,10 @@
 //! AVX-512 (F, DQ, BW, VL): one register a vector.
 
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one note for all blocks of an impl: they differ in the intrinsic only"
+)]
+
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 

@@ -1,10 +1,15 @@
 //! NEON (every 64-bit Arm CPU has it): four registers a vector.
 
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one note for all blocks of an impl: they differ in the intrinsic only"
+)]
+
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::aarch64::*;
 
 use super::{Isa, Lanes, Load, Op};
-use crate::element::{Element, bf16, f16};
+use crate::element::{bf16, f16};
 
 pub(crate) struct Neon;
 
