@@ -34,7 +34,7 @@ test: $(VENV)/.dev $(VENV)/.extension ## Run every test: Rust, Python, doctests
 lint: $(VENV)/.dev $(VENV)/.extension ## Check format, lints, types and stubs; change nothing
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy --strict python/pickwise $(wildcard examples)
@@ -57,7 +57,7 @@ bench: $(VENV)/.dev $(VENV)/.extension ## Time everything against NumPy and the 
 	$(BIN)/python benches/report.py .benchmarks/engine.json
 
 docs: $(VENV)/.dev $(VENV)/.extension ## Build the Rust API pages; check the examples and links of the Markdown pages
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	$(BIN)/python -m pytest --doctest-modules python/pickwise tests/test_docs.py
 	@! for page in $$(git ls-files '*.md'); do \
 		grep -oP '\]\(\K[^)#:]+(?=(#[^)]*)?\))' "$$page" | while read -r link; do \

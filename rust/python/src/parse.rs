@@ -82,7 +82,7 @@ pub(crate) fn slice<'a, T: Copy>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, array.len()) })
 }
 
-/// As [`slice`], for writing.
+/// As [`slice()`], for writing.
 ///
 /// # Safety
 /// Nobody else may use the array meanwhile.
