@@ -1,6 +1,6 @@
 //! Scores: one number a row, higher = more worth labelling.
 //!
-//! A [`Score`] says what is computed; [`Score::of_rows`] computes it. Each kernel
+//! A [`Score`] says what is computed; `Score::of_rows` computes it. Each kernel
 //! reduces a row in one pass (logits: two over the cached row), and finds invalid
 //! rows in the same pass: the sign bits of all elements and their sum are enough
 //! to tell that something is wrong, and only then is the row looked at closely.
