@@ -180,7 +180,7 @@ macro_rules! load_as {
         }
     )*};
 }
-load_as!(f16 => Single F32 below 128, bf16 => Single F32 below 128, f32 => Single F32 below 128);
+load_as!(f16 => Single F32 below 64, bf16 => Single F32 below 64, f32 => Single F32 below 64);
 load_as!(f32 => Double F64 below 32, f64 => Double F64 below 32);
 
 /// A virtual vector of 512 bits.
