@@ -80,7 +80,7 @@ def entropy(
 
     Notes
     -----
-    One pass over the input, at the speed of memory. After [1]_; for active learning [2]_.
+    One pass over the input, on all threads. After [1]_; for active learning [2]_.
 
     References
     ----------
@@ -147,7 +147,7 @@ def margin(
 
     Notes
     -----
-    One pass over the input, at the speed of memory. After [1]_; the sign is turned, so that higher means
+    One pass over the input, on all threads. After [1]_; the sign is turned, so that higher means
     more uncertain.
 
     References
@@ -209,7 +209,7 @@ def least_confidence(
 
     Notes
     -----
-    One pass over the input, at the speed of memory. After [1]_, for more than two classes [2]_.
+    One pass over the input, on all threads. After [1]_, for more than two classes [2]_.
 
     References
     ----------
@@ -274,7 +274,7 @@ def ratio(
 
     Notes
     -----
-    One pass over the input, at the speed of memory. After [1]_.
+    One pass over the input, on all threads. After [1]_.
 
     References
     ----------

@@ -34,7 +34,13 @@ where
     T: Send,
 {
     let simd = simd(py)?;
-    py.detach(|| f(&Door { simd, progress }))
+    detached(py, || f(&Door { simd, progress }))
+}
+
+/// Calls `f` detached, on this thread: for work too small to watch, and for locks,
+/// whose holders may be waiting to attach.
+pub(crate) fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    py.detach(f)
 }
 
 impl Door<'_> {

@@ -13,7 +13,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::enter::{Door, enter, to_python};
+use crate::enter::{Door, detached, enter, to_python};
 use crate::parse;
 use crate::score::{InvalidRows, Score};
 
@@ -92,10 +92,11 @@ type Finished<'py> = (
 pub(crate) struct TopK(Mutex<State>);
 
 impl TopK {
-    /// The state, by a thread that is detached: whoever holds it may be waiting to
-    /// attach.
+    /// The state, by a thread that is detached.
     fn with<T: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut State) -> T + Send) -> T {
-        py.detach(|| f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        detached(py, || {
+            f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 }
 
@@ -213,7 +214,7 @@ impl TopK {
 
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        let state = py.detach(|| {
+        let state = detached(py, || {
             if holds_strings(data) {
                 Selector::from_bytes(data).map(State::Strings)
             } else {

@@ -10,6 +10,7 @@ mod entropy;
 mod logits;
 pub mod pool;
 pub(crate) mod rows;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod top_two;

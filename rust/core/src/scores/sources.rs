@@ -1,0 +1,226 @@
+//! What a kernel folds over: one wide row, or a tile of narrow ones.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use super::rows::{Fold, Kernel, LANES, Parts, RUN, Source};
+use crate::element::Element;
+use crate::simd::{Isa, Lanes, LoadAs, Precision, Real};
+
+/// `N` rows of two numbers each, side by side.
+pub(super) struct Pairs<V: Lanes>(pub *const V::Elem);
+
+impl<V: Lanes> Source<V> for Pairs<V> {
+    #[inline(always)]
+    fn fold<F: Fold<V>>(&self, fold: F) -> Parts<V> {
+        // SAFETY: made behind dispatch, for 2 N numbers.
+        let (a, b) = unsafe { V::load_pairs(self.0) };
+        let start = fold.start(a.splat(V::Elem::default()));
+        fold.step(fold.step(start, a), b)
+    }
+}
+
+/// `N` rows whose columns lie side by side (Fortran order, or one column).
+pub(super) struct Columns<P, E, I> {
+    pub ptr: *const u8,
+    pub col_stride: isize,
+    pub cols: usize,
+    pub types: PhantomData<(P, E, I)>,
+}
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Columns<P, E, I> {
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        // SAFETY: made behind dispatch, for N elements of each column.
+        unsafe {
+            let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
+            let mut total = start;
+            for first in (0..self.cols).step_by(RUN) {
+                let mut parts = start;
+                for col in first..self.cols.min(first + RUN) {
+                    let at = self
+                        .ptr
+                        .wrapping_offset(col.cast_signed() * self.col_stride);
+                    parts = fold.step(parts, E::load::<I>(at.cast()));
+                }
+                total = if first == 0 {
+                    parts
+                } else {
+                    fold.join(total, parts)
+                };
+            }
+            total
+        }
+    }
+}
+
+/// `N` narrow rows, wherever they are.
+pub(super) struct Tile<P, E, I> {
+    pub rows: [*const u8; LANES],
+    pub col_stride: isize,
+    pub contiguous: bool,
+    pub cols: usize,
+    pub types: PhantomData<(P, E, I)>,
+}
+
+/// A square of numbers: planes, or rows on their way to become planes.
+type Square<T> = [[MaybeUninit<T>; LANES]; RUN];
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
+    /// Where an element is.
+    #[inline(always)]
+    fn at(&self, row: usize, col: usize) -> *const E {
+        self.rows[row]
+            .wrapping_offset(col.cast_signed() * self.col_stride)
+            .cast()
+    }
+
+    /// Turns columns `col..col + width` into planes, one vector a column.
+    ///
+    /// # Safety
+    /// The CPU must have `I`; the rows must have these columns.
+    #[inline(always)]
+    unsafe fn fill(&self, col: usize, width: usize, planes: &mut Square<P::Elem>) {
+        let n = <P::Lanes<I>>::N;
+        let planes: *mut P::Elem = planes.as_mut_ptr().cast();
+        // SAFETY: all addresses are those of elements; planes and rows have room
+        // for 16 vectors.
+        unsafe {
+            if E::KIND == P::Elem::KIND && self.contiguous {
+                let mut rows = [std::ptr::null(); LANES];
+                for (i, row) in rows[..n].iter_mut().enumerate() {
+                    *row = self.at(i, col).cast();
+                }
+                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
+            } else if size_of::<P::Elem>() == 8 {
+                for i in 0..n {
+                    for j in 0..width {
+                        let x = self.at(i, col + j).read_unaligned().to_f64();
+                        planes.add(j * n + i).write(P::Elem::of(x));
+                    }
+                }
+            } else {
+                let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
+                let mut rows = [std::ptr::null(); LANES];
+                for i in 0..n {
+                    let to: *mut P::Elem = copy[i].as_mut_ptr().cast();
+                    rows[i] = self.convert(i, col, width, to);
+                }
+                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
+            }
+        }
+    }
+
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, and
+    /// returns where the first of them went.
+    ///
+    /// # Safety
+    /// As [`Tile::fill`]; `to` must have room for 16.
+    #[inline(always)]
+    unsafe fn convert(
+        &self,
+        row: usize,
+        col: usize,
+        width: usize,
+        to: *mut P::Elem,
+    ) -> *const P::Elem {
+        let mut elements = [E::ZERO; LANES];
+        let end = col + width;
+        // SAFETY: the caller vouches for the elements; the buffers hold 16.
+        unsafe {
+            let (from, first) = if self.contiguous && end >= RUN {
+                // Sixteen elements that end where they should: no special last load.
+                (self.at(row, end - RUN), RUN - width)
+            } else {
+                for (j, element) in elements[..width].iter_mut().enumerate() {
+                    *element = self.at(row, col + j).read_unaligned();
+                }
+                (elements.as_ptr(), 0)
+            };
+            for at in (0..RUN).step_by(<P::Lanes<I>>::N) {
+                E::load::<I>(from.add(at)).store(to.add(at));
+            }
+            to.add(first).cast_const()
+        }
+    }
+}
+
+impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Tile<P, E, I> {
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        let n = <P::Lanes<I>>::N;
+        let mut planes: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
+        // SAFETY: tiles are made behind dispatch, so the CPU has I; planes that
+        // are loaded have been filled.
+        unsafe {
+            let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
+            let mut total = start;
+            for col in (0..self.cols).step_by(RUN) {
+                let width = RUN.min(self.cols - col);
+                self.fill(col, width, &mut planes);
+                let mut parts = start;
+                for j in 0..width {
+                    let plane = planes.as_ptr().cast::<P::Elem>().add(j * n);
+                    parts = fold.step(parts, <P::Lanes<I>>::load(plane));
+                }
+                total = if col == 0 {
+                    parts
+                } else {
+                    fold.join(total, parts)
+                };
+            }
+            total
+        }
+    }
+}
+
+#[inline(always)]
+fn swapped<V: Lanes, const DISTANCE: usize>([a, b, c, d]: Parts<V>) -> Parts<V> {
+    [
+        a.swap::<DISTANCE>(),
+        b.swap::<DISTANCE>(),
+        c.swap::<DISTANCE>(),
+        d.swap::<DISTANCE>(),
+    ]
+}
+
+/// One wide row: lanes along it.
+pub(super) struct Row<P, E, K, I> {
+    pub ptr: *const E,
+    pub cols: usize,
+    pub types: PhantomData<(P, K, I)>,
+}
+
+impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<P, E, K, I> {
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        let n = <P::Lanes<I>>::N;
+        // SAFETY: rows are made behind dispatch, so the CPU has I; every load
+        // stays within the row's elements.
+        unsafe {
+            let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
+            let mut total = start;
+            let mut at = 0;
+            while at < self.cols {
+                let end = self.cols.min(at + RUN * n);
+                let mut parts = start;
+                while at + n <= end {
+                    parts = fold.step(parts, E::load::<I>(self.ptr.add(at)));
+                    at += n;
+                }
+                if at < end {
+                    let pad = if K::LOGITS { E::LOWEST } else { E::ZERO };
+                    parts = fold.step(parts, E::load_head::<I>(self.ptr.add(at), end - at, pad));
+                    at = end;
+                }
+                total = fold.join(total, parts);
+            }
+            if n == 16 {
+                total = fold.join(total, swapped::<_, 8>(total));
+            }
+            total = fold.join(total, swapped::<_, 4>(total));
+            total = fold.join(total, swapped::<_, 2>(total));
+            fold.join(total, swapped::<_, 1>(total))
+        }
+    }
+}
