@@ -53,7 +53,7 @@ def entropy(
         Whether the input holds logits, to be put through a softmax (a sigmoid where 1-D or multilabel) in the same
         pass.
     temperature : float
-        What logits are divided by first, above 0; more than 1 makes them less certain. For logits only.
+        What logits are divided by first, from 1e-30 to 1e30; more than 1 makes them less certain. For logits only.
     task : {"multiclass", "multilabel"}
         Whether a row is one distribution over classes or an independent probability for each label.
     how : {"mean", "max", "sum"}
@@ -123,7 +123,7 @@ def margin(
         Whether the input holds logits, to be put through a softmax (a sigmoid where 1-D or multilabel) in the same
         pass.
     temperature : float
-        What logits are divided by first, above 0; more than 1 makes them less certain. For logits only.
+        What logits are divided by first, from 1e-30 to 1e30; more than 1 makes them less certain. For logits only.
     task : {"multiclass", "multilabel"}
         Whether a row is one distribution over classes or an independent probability for each label.
     how : {"mean", "max", "sum"}
@@ -185,7 +185,7 @@ def least_confidence(
         Whether the input holds logits, to be put through a softmax (a sigmoid where 1-D or multilabel) in the same
         pass.
     temperature : float
-        What logits are divided by first, above 0; more than 1 makes them less certain. For logits only.
+        What logits are divided by first, from 1e-30 to 1e30; more than 1 makes them less certain. For logits only.
     task : {"multiclass", "multilabel"}
         Whether a row is one distribution over classes or an independent probability for each label.
     how : {"mean", "max", "sum"}
@@ -250,7 +250,7 @@ def ratio(
         Whether the input holds logits, to be put through a softmax (a sigmoid where 1-D or multilabel) in the same
         pass.
     temperature : float
-        What logits are divided by first, above 0; more than 1 makes them less certain. For logits only.
+        What logits are divided by first, from 1e-30 to 1e30; more than 1 makes them less certain. For logits only.
     task : {"multiclass", "multilabel"}
         Whether a row is one distribution over classes or an independent probability for each label.
     how : {"mean", "max", "sum"}

@@ -21,7 +21,7 @@ class Uncertainty(Strategy):
     from_logits : bool
         Whether the pool holds logits.
     temperature : float
-        What logits are divided by first, above 0. For logits only.
+        What logits are divided by first, from 1e-30 to 1e30. For logits only.
     task : {"multiclass", "multilabel"}
         Whether a row is one distribution over classes or an independent probability for each label.
     how : {"mean", "max", "sum"}
