@@ -149,10 +149,15 @@ impl<V: Lanes, L: Link, M: OfTwo> Fold<V> for Labels<L, M> {
 impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
     const LOGITS: bool = L::LOGITS;
     const HALVES: bool = false;
+    const PARTS: usize = 4;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
-        row.fold(self)
+        row.sweep(self)
+    }
+    #[inline(always)]
+    fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        Fold::join(self, a, b)
     }
 
     #[inline(always)]

@@ -23,6 +23,12 @@ impl<V: Lanes> Fold<V> for Entropy {
         [sum.add(x), x.fma(log, plogp), signs.or(x), none]
     }
     #[inline(always)]
+    fn step_both(self, [sum, plogp, signs, none]: Parts<V>, a: V, b: V) -> Parts<V> {
+        let (log_a, log_b) = V::Elem::log_both(a, b);
+        let plogp = b.fma(log_b, a.fma(log_a, plogp));
+        [sum.add(a).add(b), plogp, signs.or(a).or(b), none]
+    }
+    #[inline(always)]
     fn join(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
         [a[0].add(b[0]), a[1].add(b[1]), a[2].or(b[2]), a[3]]
     }
@@ -31,10 +37,15 @@ impl<V: Lanes> Fold<V> for Entropy {
 impl Kernel for Entropy {
     const LOGITS: bool = false;
     const HALVES: bool = true;
+    const PARTS: usize = 3;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
-        row.fold(self)
+        row.sweep(self)
+    }
+    #[inline(always)]
+    fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        Fold::join(self, a, b)
     }
 
     #[inline(always)]

@@ -16,8 +16,8 @@ const FLOOR: f64 = -1000.0;
 
 /// A row of logits, softened by `1 / temperature`.
 ///
-/// Parts: the sum of all terms but one largest (`rest`), `Σ d e^d`, the second
-/// largest term.
+/// Parts: the sum of the terms below the largest, `Σ d e^d`, how many are as large as
+/// the largest, the second largest term.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Softmax {
     pub measure: Measure,
@@ -104,6 +104,7 @@ impl<V: Lanes> Fold<V> for Terms<V> {
 impl Kernel for Softmax {
     const LOGITS: bool = true;
     const HALVES: bool = false;
+    const PARTS: usize = 4;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
@@ -112,14 +113,22 @@ impl Kernel for Softmax {
             largest,
             factor: largest.splat(V::Elem::of(self.inverse_temperature)),
         };
-        let [rest, weighted, ties, _] = row.fold(terms);
-        let rest = ties.sub(ties.splat(V::Elem::of(1.0))).add(rest);
-        let second = V::Elem::exp(terms.exponent(runner_up));
-        [rest, weighted, second, rest]
+        let [rest, weighted, ties, _] = row.sweep(terms);
+        [
+            rest,
+            weighted,
+            ties,
+            V::Elem::exp(terms.exponent(runner_up)),
+        ]
+    }
+    #[inline(always)]
+    fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        [a[0].add(b[0]), a[1].add(b[1]), a[2].add(b[2]), a[3]]
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [rest, weighted, second, _]: Parts<V>, out: &mut [f64]) -> u32 {
+    fn finish<V: Lanes>(self, [rest, weighted, ties, second]: Parts<V>, out: &mut [f64]) -> u32 {
+        let rest = ties.sub(ties.splat(V::Elem::of(1.0))).add(rest);
         // SAFETY: one place a lane.
         unsafe {
             self.score(rest, weighted, second)

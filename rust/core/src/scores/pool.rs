@@ -6,6 +6,7 @@ use crate::element::ElementKind;
 use crate::error::Result;
 use crate::matrix::Matrix;
 use crate::parallel::{Disjoint, Exec};
+use crate::simd::{Isa, Op, Real, dispatch};
 
 /// Rows scored between two looks at their scores; their `f64` scores stay in L1.
 pub(crate) const BLOCK: usize = 256;
@@ -68,19 +69,35 @@ pub fn score_pool(
     match out {
         Output::F32(out) => {
             let double = matrix.kind() == ElementKind::F64;
-            score_as(exec, score, matrix, double, out, |x| x as f32)
+            score_as(exec, score, matrix, double, out)
         }
-        Output::F64(out) => score_as(exec, score, matrix, true, out, |x| x),
+        Output::F64(out) => score_as(exec, score, matrix, true, out),
     }
 }
 
-fn score_as<T: Send>(
+/// Rounds scores to the type that was asked for.
+struct Round<'a, T> {
+    scores: &'a [f64],
+    out: &'a mut [T],
+}
+
+impl<T: Real> Op for Round<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        for (out, score) in self.out.iter_mut().zip(self.scores) {
+            *out = T::of(*score);
+        }
+    }
+}
+
+fn score_as<T: Real + Send>(
     exec: &Exec<'_>,
     score: &Score,
     matrix: &Matrix<'_>,
     double: bool,
     out: &mut [T],
-    round: impl Fn(f64) -> T + Sync,
 ) -> Result<Option<InvalidRows>> {
     assert_eq!(matrix.rows(), out.len(), "one score a row");
     let out = Disjoint::new(out);
@@ -99,9 +116,7 @@ fn score_as<T: Send>(
             }
             // SAFETY: ranges do not overlap, nor do their blocks.
             let out = unsafe { out.range(first..first + len) };
-            for (out, score) in out.iter_mut().zip(scores) {
-                *out = round(*score);
-            }
+            dispatch(exec.simd, Round { scores, out });
         }
     })?;
     let mut invalid = None;

@@ -1,7 +1,7 @@
 //! Running a kernel over rows: where the lanes go.
 //!
 //! * Wide rows: lanes run *along* a row; lane `j % N` takes column `j`, and the
-//!   lanes are joined along a butterfly.
+//!   lanes are joined along a butterfly, `N` rows at a time.
 //! * Narrow rows: lanes run *across* rows, one row a lane, columns in order. Tiles
 //!   of rows are first turned into planes, one vector a column.
 //!
@@ -12,14 +12,17 @@
 //! bits never depend on its neighbours, its position or the layout of the pool.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
-use super::sources::{Columns, Pairs, Row, Tile};
+use super::sources::{AHEAD, Columns, Pairs, Row, Starts, Tile};
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
-use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch};
+use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch, prefetch};
 
 /// Vectors that are accumulated before they are joined with the rest.
 pub(super) const RUN: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// The most lanes a vector has.
 pub(super) const LANES: usize = 16;
 
@@ -31,6 +34,11 @@ pub(crate) trait Fold<V: Lanes>: Copy {
     /// The neutral element; `zero` is there to be [`Lanes::splat`] from.
     fn start(self, zero: V) -> Parts<V>;
     fn step(self, parts: Parts<V>, x: V) -> Parts<V>;
+    /// Two steps, first `a`, then `b`.
+    #[inline(always)]
+    fn step_both(self, parts: Parts<V>, a: V, b: V) -> Parts<V> {
+        self.step(self.step(parts, a), b)
+    }
     /// Must be commutative, bit for bit.
     fn join(self, a: Parts<V>, b: Parts<V>) -> Parts<V>;
 }
@@ -38,6 +46,11 @@ pub(crate) trait Fold<V: Lanes>: Copy {
 /// A row (the result fills all lanes) or `N` rows (a result in each lane).
 pub(crate) trait Source<V: Lanes> {
     fn fold<F: Fold<V>>(&self, fold: F) -> Parts<V>;
+    /// The same, but that the lanes of a wide row are still to be joined.
+    #[inline(always)]
+    fn sweep<F: Fold<V>>(&self, fold: F) -> Parts<V> {
+        self.fold(fold)
+    }
 }
 
 /// A score: how a row is reduced, and what the reduced parts mean.
@@ -47,7 +60,12 @@ pub(crate) trait Kernel: Copy + Sync {
     /// Half-precision rows are read as they are, for speed; other kernels get a
     /// widened copy of a block, and there is less machine code.
     const HALVES: bool;
+    /// How many of the parts mean anything.
+    const PARTS: usize;
+    /// The lanes of a wide row are still to be joined.
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V>;
+    /// Joins two lanes of a row. Must be commutative, bit for bit.
+    fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V>;
     /// Writes the scores of `V::N` rows into as many places; the bits of the result mark rows that
     /// may be invalid.
     fn finish<V: Lanes>(self, parts: Parts<V>, out: &mut [f64]) -> u32;
@@ -188,8 +206,8 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 // SAFETY: copy has room for n rows.
                 unsafe { self.gather(first, len, &mut copy) };
             }
-            let mut staged = [[P::Elem::default(); LANES]; 4];
-            for i in 0..len {
+            let mut parts = [MaybeUninit::uninit(); LANES];
+            for (i, parts) in parts[..len].iter_mut().enumerate() {
                 let ptr = if copy.is_empty() {
                     self.matrix.row_ptr(self.rows.get(first + i)).cast()
                 } else {
@@ -200,22 +218,77 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                     cols,
                     types: PhantomData,
                 };
-                let parts = self.kernel.reduce(&row);
-                for (stage, part) in staged.iter_mut().zip(parts) {
-                    stage[i] = part.first();
-                }
+                parts.write(self.kernel.reduce(&row));
             }
-            // SAFETY: 16 numbers each, and the CPU has I.
-            let parts = unsafe {
-                [
-                    <P::Lanes<I>>::load(staged[0].as_ptr()),
-                    <P::Lanes<I>>::load(staged[1].as_ptr()),
-                    <P::Lanes<I>>::load(staged[2].as_ptr()),
-                    <P::Lanes<I>>::load(staged[3].as_ptr()),
-                ]
-            };
+            // Missing rows repeat the last one.
+            for i in len..n {
+                parts[i] = parts[len - 1];
+            }
+            // SAFETY: n of them have been written.
+            let parts = unsafe { self.join_lanes(&mut parts) };
             self.finish(parts, first, len);
             first += len;
+        }
+    }
+
+    /// Where the `len` rows from `first` on begin, and more, to make them `n`.
+    #[inline(always)]
+    fn starts(&self, first: usize, len: usize, n: usize) -> Starts {
+        if let Rows::Range(start, _) = self.rows
+            && len == n
+        {
+            let (row, stride) = (self.matrix.row_ptr(start + first), self.matrix.row_stride());
+            let bytes = n * stride.unsigned_abs();
+            if bytes < 2 * n * self.matrix.cols() * size_of::<E>() {
+                for offset in (0..bytes).step_by(LINE) {
+                    prefetch(row.wrapping_add(AHEAD + offset));
+                }
+            }
+            return Starts::Regular(row, stride);
+        }
+        let mut rows = [std::ptr::null(); LANES];
+        for (i, row) in rows[..n].iter_mut().enumerate() {
+            // Missing rows repeat the last one.
+            *row = self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
+        }
+        Starts::Listed(rows)
+    }
+
+    /// The butterflies of `N` rows as one: lane `i` of the result is row `i`, joined.
+    ///
+    /// # Safety
+    /// `N` parts must have been written.
+    #[inline(always)]
+    unsafe fn join_lanes<V: Lanes>(&self, parts: &mut [MaybeUninit<Parts<V>>; LANES]) -> Parts<V> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if V::N == 16 {
+                self.join_level::<V, 8>(parts);
+            }
+            self.join_level::<V, 4>(parts);
+            self.join_level::<V, 2>(parts);
+            self.join_level::<V, 1>(parts);
+            parts[0].assume_init()
+        }
+    }
+
+    /// Joins rows `i` and `i + DISTANCE`.
+    ///
+    /// # Safety
+    /// `2 * DISTANCE` parts must have been written.
+    #[inline(always)]
+    unsafe fn join_level<V: Lanes, const DISTANCE: usize>(
+        &self,
+        parts: &mut [MaybeUninit<Parts<V>>; LANES],
+    ) {
+        for i in 0..DISTANCE {
+            // SAFETY: the caller's promise.
+            let (mut a, mut b) =
+                unsafe { (parts[i].assume_init(), parts[i + DISTANCE].assume_init()) };
+            for part in 0..K::PARTS {
+                (a[part], b[part]) = a[part].deal::<DISTANCE>(b[part]);
+            }
+            parts[i].write(self.kernel.join(a, b));
         }
     }
 
@@ -273,13 +346,8 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
         }
         while first < self.rows.len() {
             let len = n.min(self.rows.len() - first);
-            let mut rows = [std::ptr::null(); LANES];
-            for (i, row) in rows[..n].iter_mut().enumerate() {
-                // Missing rows repeat the last one.
-                *row = self.matrix.row_ptr(self.rows.get(first + i.min(len - 1)));
-            }
             let tile = Tile::<P, E, I> {
-                rows,
+                starts: self.starts(first, len, n),
                 col_stride: self.matrix.col_stride(),
                 contiguous: self.matrix.has_contiguous_rows(),
                 cols: self.matrix.cols(),

@@ -5,7 +5,11 @@ use std::mem::MaybeUninit;
 
 use super::rows::{Fold, Kernel, LANES, Parts, RUN, Source};
 use crate::element::Element;
-use crate::simd::{Isa, Lanes, LoadAs, Precision, Real};
+use crate::simd::{Isa, Lanes, LoadAs, Precision, Real, prefetch};
+
+/// Bytes to ask for ahead of the arithmetic: the hardware alone does not run far
+/// enough ahead of a loop that computes this much.
+pub(super) const AHEAD: usize = 2048;
 
 /// `N` rows of two numbers each, side by side.
 pub(super) struct Pairs<V: Lanes>(pub *const V::Elem);
@@ -13,10 +17,12 @@ pub(super) struct Pairs<V: Lanes>(pub *const V::Elem);
 impl<V: Lanes> Source<V> for Pairs<V> {
     #[inline(always)]
     fn fold<F: Fold<V>>(&self, fold: F) -> Parts<V> {
+        prefetch(self.0.wrapping_byte_add(AHEAD));
+        prefetch(self.0.wrapping_byte_add(AHEAD + 64));
         // SAFETY: made behind dispatch, for 2 N numbers.
         let (a, b) = unsafe { V::load_pairs(self.0) };
         let start = fold.start(a.splat(V::Elem::default()));
-        fold.step(fold.step(start, a), b)
+        fold.step_both(start, a, b)
     }
 }
 
@@ -54,9 +60,16 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Columns<P, E, I
     }
 }
 
-/// `N` narrow rows, wherever they are.
+/// Where the rows of a tile begin.
+pub(super) enum Starts {
+    /// The first, and the bytes from each to the next.
+    Regular(*const u8, isize),
+    Listed([*const u8; LANES]),
+}
+
+/// `N` narrow rows.
 pub(super) struct Tile<P, E, I> {
-    pub rows: [*const u8; LANES],
+    pub starts: Starts,
     pub col_stride: isize,
     pub contiguous: bool,
     pub cols: usize,
@@ -70,7 +83,11 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
     /// Where an element is.
     #[inline(always)]
     fn at(&self, row: usize, col: usize) -> *const E {
-        self.rows[row]
+        let start = match self.starts {
+            Starts::Regular(first, stride) => first.wrapping_offset(row.cast_signed() * stride),
+            Starts::Listed(rows) => rows[row],
+        };
+        start
             .wrapping_offset(col.cast_signed() * self.col_stride)
             .cast()
     }
@@ -86,61 +103,65 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
         // SAFETY: all addresses are those of elements; planes and rows have room
         // for 16 vectors.
         unsafe {
-            if E::KIND == P::Elem::KIND && self.contiguous {
-                let mut rows = [std::ptr::null(); LANES];
-                for (i, row) in rows[..n].iter_mut().enumerate() {
-                    *row = self.at(i, col).cast();
+            match self.starts {
+                Starts::Regular(_, stride) if E::KIND == P::Elem::KIND && self.contiguous => {
+                    let rows = self.at(0, col).cast();
+                    <P::Lanes<I>>::transpose(rows, stride, width, planes);
                 }
-                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
-            } else if size_of::<P::Elem>() == 8 {
-                for i in 0..n {
-                    for j in 0..width {
-                        let x = self.at(i, col + j).read_unaligned().to_f64();
-                        planes.add(j * n + i).write(P::Elem::of(x));
+                _ if size_of::<P::Elem>() == 8 => {
+                    for i in 0..n {
+                        for j in 0..width {
+                            let x = self.at(i, col + j).read_unaligned().to_f64();
+                            planes.add(j * n + i).write(P::Elem::of(x));
+                        }
                     }
                 }
-            } else {
-                let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
-                let mut rows = [std::ptr::null(); LANES];
-                for i in 0..n {
-                    let to: *mut P::Elem = copy[i].as_mut_ptr().cast();
-                    rows[i] = self.convert(i, col, width, to);
+                _ => {
+                    let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
+                    let first = self.lead(col, width);
+                    for (i, row) in copy[..n].iter_mut().enumerate() {
+                        self.convert(i, col, width, row.as_mut_ptr().cast());
+                    }
+                    let rows = copy.as_ptr().cast::<P::Elem>().add(first);
+                    let stride = size_of_val(&copy[0]).cast_signed();
+                    <P::Lanes<I>>::transpose(rows, stride, width, planes);
                 }
-                <P::Lanes<I>>::transpose(&rows[..n], width, planes);
             }
         }
     }
 
-    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, and
-    /// returns where the first of them went.
+    /// Sixteen elements that end where they should need no special last load; this is
+    /// how many of them come before the columns that are asked for.
+    #[inline(always)]
+    const fn lead(&self, col: usize, width: usize) -> usize {
+        if self.contiguous && col + width >= RUN {
+            RUN - width
+        } else {
+            0
+        }
+    }
+
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, behind
+    /// [`Tile::lead`] others.
     ///
     /// # Safety
     /// As [`Tile::fill`]; `to` must have room for 16.
     #[inline(always)]
-    unsafe fn convert(
-        &self,
-        row: usize,
-        col: usize,
-        width: usize,
-        to: *mut P::Elem,
-    ) -> *const P::Elem {
+    unsafe fn convert(&self, row: usize, col: usize, width: usize, to: *mut P::Elem) {
         let mut elements = [E::ZERO; LANES];
-        let end = col + width;
         // SAFETY: the caller vouches for the elements; the buffers hold 16.
         unsafe {
-            let (from, first) = if self.contiguous && end >= RUN {
-                // Sixteen elements that end where they should: no special last load.
-                (self.at(row, end - RUN), RUN - width)
+            let from = if self.contiguous && col + width >= RUN {
+                self.at(row, col + width - RUN)
             } else {
                 for (j, element) in elements[..width].iter_mut().enumerate() {
                     *element = self.at(row, col + j).read_unaligned();
                 }
-                (elements.as_ptr(), 0)
+                elements.as_ptr()
             };
             for at in (0..RUN).step_by(<P::Lanes<I>>::N) {
                 E::load::<I>(from.add(at)).store(to.add(at));
             }
-            to.add(first).cast_const()
         }
     }
 }
@@ -159,9 +180,14 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Tile<P, E, I> {
                 let width = RUN.min(self.cols - col);
                 self.fill(col, width, &mut planes);
                 let mut parts = start;
-                for j in 0..width {
-                    let plane = planes.as_ptr().cast::<P::Elem>().add(j * n);
-                    parts = fold.step(parts, <P::Lanes<I>>::load(plane));
+                let plane = |j| <P::Lanes<I>>::load(planes.as_ptr().cast::<P::Elem>().add(j * n));
+                let mut j = 0;
+                while j + 2 <= width {
+                    parts = fold.step_both(parts, plane(j), plane(j + 1));
+                    j += 2;
+                }
+                if j < width {
+                    parts = fold.step(parts, plane(j));
                 }
                 total = if col == 0 {
                     parts
@@ -193,7 +219,7 @@ pub(super) struct Row<P, E, K, I> {
 
 impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<P, E, K, I> {
     #[inline(always)]
-    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+    fn sweep<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
         let n = <P::Lanes<I>>::N;
         // SAFETY: rows are made behind dispatch, so the CPU has I; every load
         // stays within the row's elements.
@@ -204,23 +230,40 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel, I: Isa> Source<P::Lanes<I>> for Row<
             while at < self.cols {
                 let end = self.cols.min(at + RUN * n);
                 let mut parts = start;
-                while at + n <= end {
-                    parts = fold.step(parts, E::load::<I>(self.ptr.add(at)));
-                    at += n;
+                while at + 2 * n <= end {
+                    let (a, b) = (self.ptr.add(at), self.ptr.add(at + n));
+                    prefetch(a.wrapping_byte_add(AHEAD));
+                    prefetch(b.wrapping_byte_add(AHEAD));
+                    parts = fold.step_both(parts, E::load::<I>(a), E::load::<I>(b));
+                    at += 2 * n;
                 }
-                if at < end {
-                    let pad = if K::LOGITS { E::LOWEST } else { E::ZERO };
-                    parts = fold.step(parts, E::load_head::<I>(self.ptr.add(at), end - at, pad));
-                    at = end;
+                let pad = if K::LOGITS { E::LOWEST } else { E::ZERO };
+                let left = end - at;
+                let tail = self.ptr.add(at);
+                prefetch(tail.wrapping_byte_add(AHEAD));
+                if left > n {
+                    let head = E::load_head::<I>(tail.add(n), left - n, pad);
+                    parts = fold.step_both(parts, E::load::<I>(tail), head);
+                } else if left == n {
+                    parts = fold.step(parts, E::load::<I>(tail));
+                } else if left > 0 {
+                    parts = fold.step(parts, E::load_head::<I>(tail, left, pad));
                 }
+                at = end;
                 total = fold.join(total, parts);
             }
-            if n == 16 {
-                total = fold.join(total, swapped::<_, 8>(total));
-            }
-            total = fold.join(total, swapped::<_, 4>(total));
-            total = fold.join(total, swapped::<_, 2>(total));
-            fold.join(total, swapped::<_, 1>(total))
+            total
         }
+    }
+
+    #[inline(always)]
+    fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
+        let mut total = self.sweep(fold);
+        if <P::Lanes<I>>::N == 16 {
+            total = fold.join(total, swapped::<_, 8>(total));
+        }
+        total = fold.join(total, swapped::<_, 4>(total));
+        total = fold.join(total, swapped::<_, 2>(total));
+        fold.join(total, swapped::<_, 1>(total))
     }
 }

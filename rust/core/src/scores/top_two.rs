@@ -46,10 +46,15 @@ impl<V: Lanes> Fold<V> for TopTwo {
 impl Kernel for TopTwo {
     const LOGITS: bool = false;
     const HALVES: bool = true;
+    const PARTS: usize = 4;
 
     #[inline(always)]
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V> {
-        row.fold(self)
+        row.sweep(self)
+    }
+    #[inline(always)]
+    fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V> {
+        Fold::join(self, a, b)
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@
 )]
 
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 use super::{Isa, Lanes, Load, Op, next_four};
 use crate::element::{bf16, f16};
@@ -37,7 +37,7 @@ pub(crate) struct F64x8([__m256d; 2]);
 macro_rules! halves {
     ($vector:ident, $float:ident, $n:literal, $half:literal,
      $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $fmadd:ident, $max:ident, $min:ident, $or:ident, $andnot:ident, $cmp:ident, $blendv:ident, $movemask:ident, $first:ident;
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $andnot:ident, $cmp:ident, $blendv:ident, $movemask:ident;
      $($rest:tt)*) => {
         impl $vector {
             #[inline(always)]
@@ -68,10 +68,6 @@ macro_rules! halves {
                     $storeu(ptr, self.0[0]);
                     $storeu(ptr.add($half), self.0[1]);
                 }
-            }
-            #[inline(always)]
-            fn first(self) -> $float {
-                unsafe { $first(self.0[0]) }
             }
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -156,7 +152,7 @@ type Half<T> = <T as Register>::Half;
 halves! {
     F32x16, f32, 16, 8,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps,
-    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_or_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_movemask_ps, _mm256_cvtss_f32;
+    _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_or_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_movemask_ps;
 
     #[inline(always)]
     fn swap<const DISTANCE: usize>(self) -> Self {
@@ -169,6 +165,20 @@ halves! {
                 _ => Self([_mm256_permute_ps::<0b10_11_00_01>(a), _mm256_permute_ps::<0b10_11_00_01>(b)]),
             }
         }
+    }
+    #[inline(always)]
+    fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+        let ([a, c], [b, d]) = (self.0, other.0);
+        if DISTANCE == 8 {
+            return (Self([a, b]), Self([c, d]));
+        }
+        let ((ab_near, ab_far), (cd_near, cd_far)) = (deal_ps::<DISTANCE>(a, b), deal_ps::<DISTANCE>(c, d));
+        (Self([ab_near, cd_near]), Self([ab_far, cd_far]))
+    }
+    #[inline(always)]
+    fn abreast(a: Self, b: Self) -> (Self, Self) {
+        let [a0, a1, b0, b1] = unsafe { at_once([a.0[0], a.0[1], b.0[0], b.0[1]]) };
+        (Self([a0, a1]), Self([b0, b1]))
     }
     #[inline(always)]
     fn split(self) -> (Self, Self) {
@@ -203,19 +213,19 @@ halves! {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const f32], cols: usize, planes: *mut f32) {
+    unsafe fn transpose(rows: *const f32, stride: isize, cols: usize, planes: *mut f32) {
         // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
         // fewer than four columns within the row.
         unsafe {
             let mask = _mm_cmpgt_epi32(_mm_set1_epi32(cols as i32), _mm_setr_epi32(0, 1, 2, 3));
             for half in 0..2 {
-                let rows: &[*const f32; 8] = &*rows.as_ptr().add(half * 8).cast();
+                let rows = rows.wrapping_byte_offset(half as isize * 8 * stride);
                 let mut col = 0;
                 while col < cols {
                     let [a, b, c, d] = if cols < 4 {
-                        transpose_4(rows, |row| _mm_maskload_ps(row, mask))
+                        transpose_4(rows, stride, |row| _mm_maskload_ps(row, mask))
                     } else {
-                        transpose_4(rows, |row| _mm_loadu_ps(row.add(col)))
+                        transpose_4(rows.wrapping_add(col), stride, |row| _mm_loadu_ps(row))
                     };
                     let to = planes.add(col * 16 + half * 8);
                     _mm256_storeu_ps(to, a);
@@ -238,7 +248,7 @@ halves! {
 halves! {
     F64x8, f64, 8, 4,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd,
-    _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_or_pd, _mm256_andnot_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_movemask_pd, _mm256_cvtsd_f64;
+    _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd, _mm256_or_pd, _mm256_andnot_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_movemask_pd;
 
     #[inline(always)]
     fn swap<const DISTANCE: usize>(self) -> Self {
@@ -249,6 +259,36 @@ halves! {
                 2 => Self([_mm256_permute2f128_pd::<1>(a, a), _mm256_permute2f128_pd::<1>(b, b)]),
                 _ => Self([_mm256_permute_pd::<0b0101>(a), _mm256_permute_pd::<0b0101>(b)]),
             }
+        }
+    }
+    #[inline(always)]
+    fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+        let ([a, c], [b, d]) = (self.0, other.0);
+        unsafe {
+            match DISTANCE {
+                4 => (Self([a, b]), Self([c, d])),
+                2 => (
+                    Self([_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x20>(c, d)]),
+                    Self([_mm256_permute2f128_pd::<0x31>(a, b), _mm256_permute2f128_pd::<0x31>(c, d)]),
+                ),
+                _ => (
+                    Self([_mm256_unpacklo_pd(a, b), _mm256_unpacklo_pd(c, d)]),
+                    Self([_mm256_unpackhi_pd(a, b), _mm256_unpackhi_pd(c, d)]),
+                ),
+            }
+        }
+    }
+    #[inline(always)]
+    fn abreast(a: Self, b: Self) -> (Self, Self) {
+        unsafe {
+            let [a0, a1, b0, b1] = at_once([
+                _mm256_castpd_ps(a.0[0]), _mm256_castpd_ps(a.0[1]),
+                _mm256_castpd_ps(b.0[0]), _mm256_castpd_ps(b.0[1]),
+            ]);
+            (
+                Self([_mm256_castps_pd(a0), _mm256_castps_pd(a1)]),
+                Self([_mm256_castps_pd(b0), _mm256_castps_pd(b1)]),
+            )
         }
     }
     #[inline(always)]
@@ -333,13 +373,23 @@ unsafe fn unzip(a: __m256, b: __m256) -> (__m256, __m256) {
 /// # Safety
 /// The CPU must have AVX2, and `load` must be sound for every row.
 #[inline(always)]
-unsafe fn transpose_4(rows: &[*const f32; 8], load: impl Fn(*const f32) -> __m128) -> [__m256; 4] {
+unsafe fn transpose_4(
+    rows: *const f32,
+    stride: isize,
+    load: impl Fn(*const f32) -> __m128,
+) -> [__m256; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let a = _mm256_set_m128(load(rows[4]), load(rows[0]));
-        let b = _mm256_set_m128(load(rows[5]), load(rows[1]));
-        let c = _mm256_set_m128(load(rows[6]), load(rows[2]));
-        let d = _mm256_set_m128(load(rows[7]), load(rows[3]));
+        // Two rows, in the way that the addressing modes have it.
+        let other = rows.wrapping_byte_offset(4 * stride);
+        let both = |i: isize| {
+            let (low, high) = (
+                load(rows.wrapping_byte_offset(i * stride)),
+                load(other.wrapping_byte_offset(i * stride)),
+            );
+            _mm256_set_m128(high, low)
+        };
+        let (a, b, c, d) = (both(0), both(1), both(2), both(3));
         let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
         [
@@ -349,6 +399,46 @@ unsafe fn transpose_4(rows: &[*const f32; 8], load: impl Fn(*const f32) -> __m12
             _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
         ]
     }
+}
+
+/// [`Lanes::deal`] within a register.
+#[inline(always)]
+fn deal_ps<const DISTANCE: usize>(a: __m256, b: __m256) -> (__m256, __m256) {
+    // SAFETY: registers exist, so the CPU has AVX2.
+    unsafe {
+        match DISTANCE {
+            4 => (
+                _mm256_permute2f128_ps::<0x20>(a, b),
+                _mm256_permute2f128_ps::<0x31>(a, b),
+            ),
+            2 => (
+                _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
+                _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
+            ),
+            _ => (
+                _mm256_blend_ps::<0b1010_1010>(a, _mm256_moveldup_ps(b)),
+                _mm256_blend_ps::<0b1010_1010>(_mm256_movehdup_ps(a), b),
+            ),
+        }
+    }
+}
+
+/// No instruction, but all four registers must be there before any of them is used.
+///
+/// # Safety
+/// The CPU must have AVX.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn at_once([mut a, mut b, mut c, mut d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: a comment.
+    unsafe {
+        asm!(
+            "/* {0} {1} {2} {3} */",
+            inout(ymm_reg) a, inout(ymm_reg) b, inout(ymm_reg) c, inout(ymm_reg) d,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d]
 }
 
 /// Masks of the first `len` lanes begin at `N - len`.

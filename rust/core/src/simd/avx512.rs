@@ -34,7 +34,7 @@ pub(crate) struct F64x8(__m512d);
 macro_rules! lanes {
     ($vector:ident, $float:ident, $n:literal, $mask:ident,
      $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
-     $fmadd:ident, $max:ident, $min:ident, $or:ident, $abs:ident, $cmp:ident, $blend:ident, $first:ident, $signs:expr;
+     $fmadd:ident, $max:ident, $min:ident, $or:ident, $abs:ident, $cmp:ident, $blend:ident, $signs:expr;
      $($rest:tt)*) => {
         // SAFETY (of every block here): a vector exists, or the caller of an
         // unsafe function vouches, so the CPU has AVX-512; pointers are vouched
@@ -55,10 +55,6 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn store(self, ptr: *mut $float) {
                 unsafe { $storeu(ptr, self.0) }
-            }
-            #[inline(always)]
-            fn first(self) -> $float {
-                unsafe { $first(self.0) }
             }
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -120,7 +116,7 @@ macro_rules! lanes {
 lanes! {
     F32x16, f32, 16, __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_or_ps, _mm512_abs_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps, _mm512_cvtss_f32,
+    _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps, _mm512_or_ps, _mm512_abs_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps,
     |x: Self| unsafe { _mm512_movepi32_mask(_mm512_castps_si512(x.0)) };
 
     #[inline(always)]
@@ -134,6 +130,31 @@ lanes! {
                 _ => _mm512_permute_ps::<0b10_11_00_01>(a),
             }
         })
+    }
+    #[inline(always)]
+    fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+        let (a, b) = (self.0, other.0);
+        let (near, far) = unsafe {
+            match DISTANCE {
+                8 => (
+                    _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+                ),
+                4 => (
+                    _mm512_mask_shuffle_f32x4::<0b10_10_00_00>(a, 0xF0F0, b, b),
+                    _mm512_mask_shuffle_f32x4::<0b11_11_01_01>(b, 0x0F0F, a, a),
+                ),
+                2 => (
+                    _mm512_shuffle_ps::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_ps::<0b11_10_11_10>(a, b),
+                ),
+                _ => (
+                    _mm512_mask_moveldup_ps(a, 0xAAAA, b),
+                    _mm512_mask_movehdup_ps(b, 0x5555, a),
+                ),
+            }
+        };
+        (Self(near), Self(far))
     }
     #[inline(always)]
     fn split(self) -> (Self, Self) {
@@ -177,15 +198,14 @@ lanes! {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const f32], cols: usize, planes: *mut f32) {
+    unsafe fn transpose(rows: *const f32, stride: isize, cols: usize, planes: *mut f32) {
         // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
         // fewer than four columns within the row.
         unsafe {
-            let rows: &[*const f32; 16] = &*rows.as_ptr().cast();
             let mask = (1u8 << cols.min(4)) - 1;
             let mut col = 0;
             while col < cols {
-                let [a, b, c, d] = transpose_4(rows, |row| _mm_maskz_loadu_ps(mask, row.add(col)));
+                let [a, b, c, d] = transpose_4(rows.wrapping_add(col), stride, mask);
                 let to = planes.add(col * 16);
                 _mm512_storeu_ps(to, a);
                 if cols > 1 {
@@ -206,7 +226,7 @@ lanes! {
 lanes! {
     F64x8, f64, 8, __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd,
-    _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_or_pd, _mm512_abs_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd, _mm512_cvtsd_f64,
+    _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd, _mm512_or_pd, _mm512_abs_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd,
     |x: Self| unsafe { _mm512_movepi64_mask(_mm512_castpd_si512(x.0)) };
 
     #[inline(always)]
@@ -219,6 +239,24 @@ lanes! {
                 _ => _mm512_permute_pd::<0b0101_0101>(a),
             }
         })
+    }
+    #[inline(always)]
+    fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+        let (a, b) = (self.0, other.0);
+        let (near, far) = unsafe {
+            match DISTANCE {
+                4 => (
+                    _mm512_shuffle_f64x2::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_f64x2::<0b11_10_11_10>(a, b),
+                ),
+                2 => (
+                    _mm512_mask_shuffle_f64x2::<0b10_10_00_00>(a, 0xCC, b, b),
+                    _mm512_mask_shuffle_f64x2::<0b11_11_01_01>(b, 0x33, a, a),
+                ),
+                _ => (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)),
+            }
+        };
+        (Self(near), Self(far))
     }
     #[inline(always)]
     fn split(self) -> (Self, Self) {
@@ -249,14 +287,15 @@ lanes! {
 /// # Safety
 /// The CPU must have AVX-512, and `load` must be sound for every row.
 #[inline(always)]
-unsafe fn transpose_4(rows: &[*const f32; 16], load: impl Fn(*const f32) -> __m128) -> [__m512; 4] {
+unsafe fn transpose_4(rows: *const f32, stride: isize, mask: __mmask8) -> [__m512; 4] {
     // SAFETY: the caller's promise.
     unsafe {
+        let load = |i: isize| _mm_maskz_loadu_ps(mask, rows.wrapping_byte_offset(i * stride));
         let [a, b, c, d] = [
-            join(load(rows[0]), load(rows[4]), load(rows[8]), load(rows[12])),
-            join(load(rows[1]), load(rows[5]), load(rows[9]), load(rows[13])),
-            join(load(rows[2]), load(rows[6]), load(rows[10]), load(rows[14])),
-            join(load(rows[3]), load(rows[7]), load(rows[11]), load(rows[15])),
+            join(load(0), load(4), load(8), load(12)),
+            join(load(1), load(5), load(9), load(13)),
+            join(load(2), load(6), load(10), load(14)),
+            join(load(3), load(7), load(11), load(15)),
         ];
         let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));

@@ -33,6 +33,13 @@ pub(crate) trait Real: Element + PartialOrd + Default {
         Self::log_of_parts(e, r)
     }
 
+    /// [`Real::log`] of two vectors, step by step side by side: a chain of fused
+    /// steps alone would leave most of the CPU waiting.
+    #[inline(always)]
+    fn log_both<V: Lanes<Elem = Self>>(a: V, b: V) -> (V, V) {
+        (Self::log(a), Self::log(b))
+    }
+
     /// `ln(1 + x)` in nats for `x >= 0`, also where `1 + x` rounds.
     #[inline(always)]
     fn ln_1p<V: Lanes<Elem = Self>>(x: V) -> V {
@@ -54,6 +61,29 @@ fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [V::Elem; N]) -> V {
     sum
 }
 
+/// `log2(1 + r) / r` for `1 + r` in [2/3, 4/3).
+const LOG2: [f32; 7] = [
+    0.246_249_24,
+    -0.279_900_07,
+    0.285_675_26,
+    -0.358_404_22,
+    0.480_962_63,
+    -0.721_379_34,
+    1.442_694_8,
+];
+
+/// [`polynomial`] of two vectors, abreast.
+#[inline(always)]
+fn polynomials<V: Lanes, const N: usize>(a: V, b: V, coefficients: [V::Elem; N]) -> (V, V) {
+    let first = a.splat(coefficients[0]);
+    let (mut p, mut q) = (first, first);
+    for c in &coefficients[1..] {
+        let c = a.splat(*c);
+        (p, q) = V::abreast(p.fma(a, c), q.fma(b, c));
+    }
+    (p, q)
+}
+
 impl Real for f32 {
     const LOG_UNIT: f64 = std::f64::consts::LN_2;
     const SPLIT: f64 = 1.0 / 3.0;
@@ -68,19 +98,14 @@ impl Real for f32 {
     /// accurate as all others.
     #[inline(always)]
     fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V {
-        let q = polynomial(
-            r,
-            [
-                0.246_249_24,
-                -0.279_900_07,
-                0.285_675_26,
-                -0.358_404_22,
-                0.480_962_63,
-                -0.721_379_34,
-                1.442_694_8,
-            ],
-        );
-        r.fma(q, e)
+        r.fma(polynomial(r, LOG2), e)
+    }
+
+    #[inline(always)]
+    fn log_both<V: Lanes<Elem = Self>>(a: V, b: V) -> (V, V) {
+        let ((ea, ra), (eb, rb)) = (a.split(), b.split());
+        let (qa, qb) = polynomials(ra, rb, LOG2);
+        (ra.fma(qa, ea), rb.fma(qb, eb))
     }
 
     /// Within 2 ulp.
@@ -107,6 +132,27 @@ impl Real for f32 {
     }
 }
 
+/// `(2 atanh(s) - 2 s) / s^3` in `s^2`, for `s = r / (2 + r)`, `1 + r` in [√½, √2).
+const ATANH: [f64; 7] = [
+    0.147_953_643_053_686_97,
+    0.153_141_108_266_164_45,
+    0.181_835_618_904_331_6,
+    0.222_221_986_218_821_94,
+    0.285_714_287_418_906_3,
+    0.399_999_999_994_170_5,
+    0.666_666_666_666_673_4,
+];
+
+/// `e ln 2 + ln(1 + r)`, the parts combined so that the leading one, `r`, is exact.
+#[inline(always)]
+fn finish_ln<V: Lanes<Elem = f64>>(e: V, r: V, s: V, z: V, p: V) -> V {
+    let zero = r.splat(0.0);
+    let q = zero.sub(z).fma(p, r);
+    let low = e.mul(r.splat(-2.319_046_813_846_299_6e-17));
+    let u = s.fma(q, low);
+    e.fma(r.splat(std::f64::consts::LN_2), r.sub(u))
+}
+
 impl Real for f64 {
     const LOG_UNIT: f64 = 1.0;
     const SPLIT: f64 = 0.292_893_2;
@@ -116,29 +162,22 @@ impl Real for f64 {
         x
     }
 
-    /// Within 1 ulp: `ln(1 + r) = 2 atanh(s)`, `s = r / (2 + r)`, with the parts
-    /// combined so that the leading term, `r` itself, is exact.
+    /// Within 1 ulp: `ln(1 + r) = 2 atanh(s)`, `s = r / (2 + r)`.
     #[inline(always)]
     fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V {
         let s = r.div(r.add(r.splat(2.0)));
         let z = s.mul(s);
-        let p = polynomial(
-            z,
-            [
-                0.147_953_643_053_686_97,
-                0.153_141_108_266_164_45,
-                0.181_835_618_904_331_6,
-                0.222_221_986_218_821_94,
-                0.285_714_287_418_906_3,
-                0.399_999_999_994_170_5,
-                0.666_666_666_666_673_4,
-            ],
-        );
-        let zero = r.splat(0.0);
-        let q = zero.sub(z).fma(p, r);
-        let low = e.mul(r.splat(-2.319_046_813_846_299_6e-17));
-        let u = s.fma(q, low);
-        e.fma(r.splat(std::f64::consts::LN_2), r.sub(u))
+        finish_ln(e, r, s, z, polynomial(z, ATANH))
+    }
+
+    #[inline(always)]
+    fn log_both<V: Lanes<Elem = Self>>(a: V, b: V) -> (V, V) {
+        let ((ea, ra), (eb, rb)) = (a.split(), b.split());
+        let two = a.splat(2.0);
+        let (sa, sb) = (ra.div(ra.add(two)), rb.div(rb.add(two)));
+        let (za, zb) = (sa.mul(sa), sb.mul(sb));
+        let (pa, pb) = polynomials(za, zb, ATANH);
+        (finish_ln(ea, ra, sa, za, pa), finish_ln(eb, rb, sb, zb, pb))
     }
 
     /// Within 1 ulp.

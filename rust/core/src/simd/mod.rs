@@ -99,6 +99,19 @@ impl Simd {
     }
 }
 
+/// Asks for the cache line at `ptr`, which need not exist.
+#[inline(always)]
+pub(crate) fn prefetch<T>(ptr: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has it, and no address makes it fail.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(ptr.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ptr;
+}
+
 /// Work that is compiled once for every level.
 pub(crate) trait Op {
     type Out;
@@ -227,8 +240,6 @@ pub(crate) trait Lanes: Copy {
         unsafe { Self::new(x) }
     }
 
-    /// Lane 0.
-    fn first(self) -> Self::Elem;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -252,22 +263,39 @@ pub(crate) trait Lanes: Copy {
     fn sign_bits(self) -> u32;
     /// Lane `i` receives lane `i ^ DISTANCE` (a power of two below `N`).
     fn swap<const DISTANCE: usize>(self) -> Self;
+    /// One step of a butterfly for two vectors at once. Lanes whose index has the bit
+    /// `DISTANCE` are `other`'s business, the rest are `self`'s: there, the first
+    /// result has the owner's lane without that bit, the second the one with it.
+    fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self);
     /// Splits `x = 2^e * (1 + r)`, exactly: `(e, r)`, with `1 + r` in [2/3, 4/3)
     /// for `f32` and in [√½, √2) for `f64`.
     ///
     /// For normal positive numbers; zeros give some finite pair.
     fn split(self) -> (Self, Self);
+    /// Both as they are, and both at once: a compiler that would compute one to its
+    /// end and then the other, to save registers, has to go on with the two in turn.
+    #[inline(always)]
+    fn abreast(a: Self, b: Self) -> (Self, Self) {
+        (a, b)
+    }
     /// `self * 2^n`, where `n` sits in the low bits of `shifter`'s mantissa.
     fn scale(self, shifter: Self) -> Self;
-    /// Turns `N` rows of `cols` elements into planes: `planes[j * N + i]` becomes
-    /// element `j` of `rows[i]`.
+    /// Turns `N` rows of `cols` elements, the first at `rows` and each `stride` bytes
+    /// after the one before, into planes: `planes[j * N + i]` becomes element `j` of
+    /// row `i`.
     ///
     /// # Safety
-    /// `rows` must hold `N` pointers, each readable for `cols` elements;
-    /// `planes` must be writable for `cols * N` elements.
+    /// Each row must be readable for `cols` elements; `planes` must be writable for
+    /// `cols * N` elements.
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const Self::Elem], cols: usize, planes: *mut Self::Elem) {
-        for (i, row) in rows.iter().enumerate() {
+    unsafe fn transpose(
+        rows: *const Self::Elem,
+        stride: isize,
+        cols: usize,
+        planes: *mut Self::Elem,
+    ) {
+        for i in 0..Self::N {
+            let row = rows.wrapping_byte_offset(i.cast_signed() * stride);
             for col in 0..cols {
                 // SAFETY: the caller's promise.
                 unsafe { *planes.add(col * Self::N + i) = row.add(col).read_unaligned() };
@@ -321,14 +349,31 @@ pub(crate) trait Load<E: Element>: Lanes {
     unsafe fn load_head(ptr: *const E, len: usize, pad: E) -> Self {
         debug_assert!(len < Self::N && Self::N <= 16);
         let mut full = [pad; 16];
+        let to = full.as_mut_ptr();
+        let mut at = 0;
         // SAFETY: len < N <= 16, and the caller vouches for ptr.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                ptr.cast::<u8>(),
-                full.as_mut_ptr().cast(),
-                len * size_of::<E>(),
-            );
-            Self::load_from(full.as_ptr())
+            // In pieces of fixed sizes: nothing to call, and branches that rows of one
+            // length foretell.
+            if len & 8 != 0 {
+                to.cast::<[E; 8]>()
+                    .write(ptr.cast::<[E; 8]>().read_unaligned());
+                at = 8;
+            }
+            if len & 4 != 0 {
+                let piece = ptr.add(at).cast::<[E; 4]>().read_unaligned();
+                to.add(at).cast::<[E; 4]>().write(piece);
+                at += 4;
+            }
+            if len & 2 != 0 {
+                let piece = ptr.add(at).cast::<[E; 2]>().read_unaligned();
+                to.add(at).cast::<[E; 2]>().write(piece);
+                at += 2;
+            }
+            if len & 1 != 0 {
+                to.add(at).write(ptr.add(at).read_unaligned());
+            }
+            Self::load_from(to)
         }
     }
 }

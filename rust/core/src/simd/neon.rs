@@ -34,7 +34,7 @@ macro_rules! quarters {
     ($vector:ident, $float:ident, $register:ident, $integer:ident, $n:literal, $quarter:literal, $mantissa:literal,
      $pivot:literal, $dup:ident, $ld1:ident, $st1:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fma:ident,
      $gt:ident, $bsl:ident, $orr:ident, $abs:ident, $to_bits:ident, $from_bits:ident, $to_signed:ident,
-     $idup:ident, $iadd:ident, $isub:ident, $ishr:ident, $ishl:ident, $cvt:ident, $from_signed:ident, $first:ident, $rev:expr; $($rest:tt)*) => {
+     $idup:ident, $iadd:ident, $isub:ident, $ishr:ident, $ishl:ident, $cvt:ident, $from_signed:ident, $rev:expr, $near:expr, $far:expr; $($rest:tt)*) => {
         impl $vector {
             #[inline(always)]
             fn zip(self, b: Self, f: impl Fn($register, $register) -> $register) -> Self {
@@ -63,10 +63,6 @@ macro_rules! quarters {
                 for (i, part) in self.0.into_iter().enumerate() {
                     unsafe { $st1(ptr.add(i * $quarter), part) }
                 }
-            }
-            #[inline(always)]
-            fn first(self) -> $float {
-                unsafe { $first::<0>(self.0[0]) }
             }
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -139,6 +135,20 @@ macro_rules! quarters {
                 }
             }
             #[inline(always)]
+            fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+                let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (self.0, other.0);
+                if DISTANCE == 2 * $quarter {
+                    return (Self([a0, a1, b0, b1]), Self([a2, a3, b2, b3]));
+                }
+                if DISTANCE == $quarter {
+                    return (Self([a0, b0, a2, b2]), Self([a1, b1, a3, b3]));
+                }
+                (
+                    self.zip(other, |a, b| unsafe { $near(a, b, DISTANCE) }),
+                    self.zip(other, |a, b| unsafe { $far(a, b, DISTANCE) }),
+                )
+            }
+            #[inline(always)]
             fn split(self) -> (Self, Self) {
                 let parts = self.0.map(|x| unsafe {
                     let bits = $to_signed(x);
@@ -163,16 +173,20 @@ quarters! {
     F32x16, f32, float32x4_t, uint32x4_t, 16, 4, 23, 0x3f2a_aaab,
     vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vsubq_f32, vmulq_f32, vdivq_f32, vfmaq_f32,
     vcgtq_f32, vbslq_f32, vorrq_u32, vabsq_f32, vreinterpretq_u32_f32, vreinterpretq_f32_u32, vreinterpretq_s32_f32,
-    vdupq_n_s32, vaddq_s32, vsubq_s32, vshrq_n_s32, vshlq_n_s32, vcvtq_f32_s32, vreinterpretq_f32_s32, vgetq_lane_f32,
-    |x, distance| if distance == 2 { vextq_f32::<2>(x, x) } else { vrev64q_f32(x) };
+    vdupq_n_s32, vaddq_s32, vsubq_s32, vshrq_n_s32, vshlq_n_s32, vcvtq_f32_s32, vreinterpretq_f32_s32,
+    |x, distance| if distance == 2 { vextq_f32::<2>(x, x) } else { vrev64q_f32(x) },
+    |a, b, distance| if distance == 2 { vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))) } else { vtrn1q_f32(a, b) },
+    |a, b, distance| if distance == 2 { vreinterpretq_f32_f64(vtrn2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))) } else { vtrn2q_f32(a, b) };
 }
 
 quarters! {
     F64x8, f64, float64x2_t, uint64x2_t, 8, 2, 52, 0x3fe6_a09e_667f_3bcd,
     vdupq_n_f64, vld1q_f64, vst1q_f64, vaddq_f64, vsubq_f64, vmulq_f64, vdivq_f64, vfmaq_f64,
     vcgtq_f64, vbslq_f64, vorrq_u64, vabsq_f64, vreinterpretq_u64_f64, vreinterpretq_f64_u64, vreinterpretq_s64_f64,
-    vdupq_n_s64, vaddq_s64, vsubq_s64, vshrq_n_s64, vshlq_n_s64, vcvtq_f64_s64, vreinterpretq_f64_s64, vgetq_lane_f64,
-    |x, _| vextq_f64::<1>(x, x);
+    vdupq_n_s64, vaddq_s64, vsubq_s64, vshrq_n_s64, vshlq_n_s64, vcvtq_f64_s64, vreinterpretq_f64_s64,
+    |x, _| vextq_f64::<1>(x, x),
+    |a, b, _| vtrn1q_f64(a, b),
+    |a, b, _| vtrn2q_f64(a, b);
 }
 
 macro_rules! load {

@@ -49,10 +49,6 @@ macro_rules! plain {
                 unsafe { ptr.cast::<[$float; $n]>().write_unaligned(self.0) }
             }
             #[inline(always)]
-            fn first(self) -> $float {
-                self.0[0]
-            }
-            #[inline(always)]
             fn add(self, other: Self) -> Self {
                 self.zip(other, |a, b| a + b)
             }
@@ -114,6 +110,17 @@ macro_rules! plain {
             #[inline(always)]
             fn swap<const DISTANCE: usize>(self) -> Self {
                 Self(std::array::from_fn(|i| self.0[i ^ DISTANCE]))
+            }
+            #[inline(always)]
+            fn deal<const DISTANCE: usize>(self, other: Self) -> (Self, Self) {
+                let (a, b) = (self.0, other.0);
+                let own = |i: usize| i & DISTANCE == 0;
+                let near = |i: usize| if own(i) { a[i] } else { b[i ^ DISTANCE] };
+                let far = |i: usize| if own(i) { a[i ^ DISTANCE] } else { b[i] };
+                (
+                    Self(std::array::from_fn(near)),
+                    Self(std::array::from_fn(far)),
+                )
             }
             #[inline(always)]
             fn split(self) -> (Self, Self) {

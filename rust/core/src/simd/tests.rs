@@ -83,7 +83,7 @@ impl<P: Precision> Op for Operations<P> {
         let mask = a.lt(b);
         let moves = [
             ("load", a),
-            ("splat", a.splat(b.first())),
+            ("splat", a.splat(self.0[1][0])),
             ("max", a.max(b)),
             ("min", a.min(b)),
             ("or", a.or(b)),
@@ -96,7 +96,16 @@ impl<P: Precision> Op for Operations<P> {
         let mut out: Named = Vec::new();
         out.extend(arithmetic.map(|(name, v)| (name, one_nan(bits_of(v)))));
         out.extend(moves.map(|(name, v)| (name, bits_of(v))));
+        let mut push_two = |names: [&'static str; 2], (x, y): (P::Lanes<I>, P::Lanes<I>)| {
+            out.push((names[0], bits_of(x)));
+            out.push((names[1], bits_of(y)));
+        };
+        push_two(["abreast a", "abreast b"], <P::Lanes<I>>::abreast(a, b));
+        push_two(["near 1", "far 1"], a.deal::<1>(b));
+        push_two(["near 2", "far 2"], a.deal::<2>(b));
+        push_two(["near 4", "far 4"], a.deal::<4>(b));
         if <P::Lanes<I>>::N == 16 {
+            push_two(["near 8", "far 8"], a.deal::<8>(b));
             out.push(("swap 8", bits_of(a.swap::<8>())));
         }
         let bits = <P::Lanes<I>>::bits(mask);
@@ -176,6 +185,12 @@ fn portable_operations_are_what_they_say() {
         let swapped: Vec<f64> = (0..8).map(|i| a[i ^ distance]).collect();
         is(name, &swapped);
     }
+    is("abreast a", &a);
+    is("abreast b", &b);
+    is("near 2", &[a[0], a[1], b[0], b[1], a[4], a[5], b[4], b[5]]);
+    is("far 2", &[a[2], a[3], b[2], b[3], a[6], a[7], b[6], b[7]]);
+    is("near 1", &[a[0], b[0], a[2], b[2], a[4], b[4], a[6], b[6]]);
+    is("far 4", &[a[4], a[5], a[6], a[7], b[4], b[5], b[6], b[7]]);
     let fused: Vec<f64> = (0..8).map(|i| a[i].mul_add(b[i], c[i])).collect();
     is(
         "fma",
@@ -269,8 +284,7 @@ fn split_is_exact_for_positive_numbers_and_finite_for_zeros() {
     split_is_exact::<Double>(&f64s, 6_755_399_441_055_744.0, (1.0 / root, root));
 }
 
-/// `N` rows of `cols` numbers into planes, each row in an allocation of its own
-/// length; the planes with a guard behind.
+/// `N` rows of `cols` numbers into planes, with a guard behind.
 struct Transpose<P>(usize, PhantomData<P>);
 
 impl<P: Precision> Op for Transpose<P> {
@@ -280,13 +294,15 @@ impl<P: Precision> Op for Transpose<P> {
     unsafe fn run<I: Isa>(self) {
         let (n, cols) = (<P::Lanes<I>>::N, self.0);
         let number = |row: usize, col: usize| P::Elem::of((row * 100 + col + 1) as f64);
-        let rows: Vec<Box<[P::Elem]>> = (0..n)
-            .map(|row| (0..cols).map(|col| number(row, col)).collect())
+        // The last row ends where the allocation does.
+        let width = cols + 3;
+        let rows: Box<[P::Elem]> = (0..(n - 1) * width + cols)
+            .map(|at| number(at / width, at % width))
             .collect();
-        let pointers: Vec<_> = rows.iter().map(|row| row.as_ptr()).collect();
+        let stride = (width * size_of::<P::Elem>()).cast_signed();
         let mut planes = vec![P::Elem::of(-1.0); (cols + 1) * n];
         // SAFETY: dispatch vouches for the CPU; rows and planes are long enough.
-        unsafe { <P::Lanes<I>>::transpose(&pointers, cols, planes.as_mut_ptr()) };
+        unsafe { <P::Lanes<I>>::transpose(rows.as_ptr(), stride, cols, planes.as_mut_ptr()) };
         for (i, plane) in planes.iter().enumerate() {
             let (row, col) = (i % n, i / n);
             let want = if col < cols {
