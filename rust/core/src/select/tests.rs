@@ -12,7 +12,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::*;
 use crate::element::{Element, ElementKind, bf16, f16};
-use crate::scores::rows::Rows;
+use crate::scores::pool::Output;
+use crate::scores::rows::{Rows, Sink};
 use crate::scores::{Aggregate, Invalid, Measure, Task};
 use crate::simd::Simd;
 
@@ -125,14 +126,8 @@ fn rows_of(rarity: Rarity, rows: usize, cols: usize, rng: &mut Rng) -> Vec<f64> 
 fn double(score: &Score, matrix: &Matrix<'_>) -> Vec<f64> {
     let mut out = vec![0.0; matrix.rows()];
     let rows = Rows::Range(0, matrix.rows());
-    score.of_rows(
-        Simd::detect(),
-        matrix,
-        rows,
-        true,
-        &mut out,
-        &mut Vec::new(),
-    );
+    let sink = Sink::All(Output::F64(&mut out));
+    score.of_rows(Simd::detect(), matrix, rows, sink, &mut Vec::new());
     out
 }
 
