@@ -18,7 +18,9 @@ use super::pool::Output;
 use super::sources::{AHEAD, Columns, Pairs, Row, Starts, Tile};
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
-use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Real, Simd, Single, dispatch, prefetch};
+use crate::simd::{
+    Double, Isa, Lanes, LoadAs, Op, Precision, Real, Simd, Single, dispatch, prefetch,
+};
 
 /// Vectors that are accumulated before they are joined with the rest.
 pub(super) const RUN: usize = 16;
@@ -380,6 +382,14 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 }
             }
             return Starts::Regular(row, stride);
+        }
+        if let Rows::List(list) = self.rows {
+            // Rows in any order: nobody but us knows which come next.
+            for row in list.iter().skip(first + 4 * n).take(n) {
+                let row = self.matrix.row_ptr(*row);
+                prefetch(row);
+                prefetch(row.wrapping_add(LINE / 2));
+            }
         }
         let mut rows = [std::ptr::null(); LANES];
         for (i, row) in rows[..n].iter_mut().enumerate() {

@@ -149,8 +149,7 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
                     fold_columns(fold, start, self.at(0, col).cast(), stride, width)
                 }
                 _ => {
-                    let mut copy: Copied<P::Elem> =
-                        Copied([[MaybeUninit::uninit(); RUN]; LANES]);
+                    let mut copy: Copied<P::Elem> = Copied([[MaybeUninit::uninit(); RUN]; LANES]);
                     for (i, row) in copy.0[..<P::Lanes<I>>::N].iter_mut().enumerate() {
                         self.convert(i, col, width, row.as_mut_ptr().cast());
                     }

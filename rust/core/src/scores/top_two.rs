@@ -66,10 +66,7 @@ impl Kernel for TopTwo {
     #[inline(always)]
     fn exact<V: Lanes>(self, [_, first, second, _]: Parts<V>) -> [V::Double; 2] {
         let ([f0, f1], [s0, s1]) = (first.widen(), second.widen());
-        [
-            of_two(self.measure, f0, s0),
-            of_two(self.measure, f1, s1),
-        ]
+        [of_two(self.measure, f0, s0), of_two(self.measure, f1, s1)]
     }
 
     #[inline(always)]

@@ -20,7 +20,9 @@ use crate::scores::pool::{InvalidRows, Output};
 use crate::scores::rows::{Above, Rows, Sink};
 
 /// Rows that are scored against one bar.
-const BLOCK: usize = 512;
+const BLOCK: usize = 1024;
+/// Contenders that are worth re-scoring together.
+const BATCH: usize = 64;
 /// Chunks of so many rows are sampled before they are read.
 const SAMPLED: usize = 100_000;
 /// Rows whose `f64` scores are remembered, so that pools full of copies are not
@@ -64,6 +66,8 @@ struct Worker<K> {
     contenders: Vec<usize>,
     screened: Vec<f64>,
     exact: Vec<f64>,
+    /// A row whose copies all come too late.
+    late: Option<usize>,
     memo: [Option<(f64, usize, f64)>; MEMO],
 }
 
@@ -148,6 +152,7 @@ impl<I: Ids> Pass<'_, I> {
             contenders: Vec::new(),
             screened: Vec::new(),
             exact: Vec::new(),
+            late: None,
             memo: [None; MEMO],
         };
         let workers = self
@@ -178,8 +183,13 @@ impl<I: Ids> Pass<'_, I> {
                         }
                     }
                 }
-                Scores::Rows(score, matrix) => self.block(worker, floor, (score, &matrix), first, len),
+                Scores::Rows(score, matrix) => {
+                    self.block(worker, floor, (score, &matrix), first, len)
+                }
             }
+        }
+        if let Scores::Rows(score, matrix) = self.scores {
+            self.rescore(worker, floor, (score, &matrix));
         }
     }
 
@@ -192,6 +202,12 @@ impl<I: Ids> Pass<'_, I> {
         first: usize,
         len: usize,
     ) {
+        if worker
+            .late
+            .is_some_and(|copy| matrix.are_copies(copy, first, len))
+        {
+            return;
+        }
         let is_final = score.is_exact() || matrix.kind() == ElementKind::F64;
         let bar = floor.get().max(worker.top.floor());
         worker.above.least = if !is_final {
@@ -214,8 +230,10 @@ impl<I: Ids> Pass<'_, I> {
                 }
             }
         } else {
-            self.screen(worker, floor, (score, matrix), first, &above.hits);
-            self.rescore(worker, floor, (score, matrix));
+            self.screen(worker, floor, matrix, first, &above.hits);
+            if worker.contenders.len() >= BATCH {
+                self.rescore(worker, floor, (score, matrix));
+            }
         }
         above.hits.clear();
         worker.above = above;
@@ -240,7 +258,9 @@ impl<I: Ids> Pass<'_, I> {
             found.is_some()
         });
         let invalid = &worker.suspects;
-        above.hits.retain(|(at, _)| invalid.binary_search(at).is_err());
+        above
+            .hits
+            .retain(|(at, _)| invalid.binary_search(at).is_err());
         worker.suspects.clear();
     }
 
@@ -262,7 +282,7 @@ impl<I: Ids> Pass<'_, I> {
         &self,
         worker: &mut Worker<I::Id>,
         floor: &Floor,
-        (_, matrix): (&Score, &Matrix<'_>),
+        matrix: &Matrix<'_>,
         first: usize,
         hits: &[(usize, f64)],
     ) {
@@ -272,6 +292,7 @@ impl<I: Ids> Pass<'_, I> {
             let late = self.contend(worker, floor, matrix, row, screened);
             left = &left[1..];
             if late {
+                worker.late = Some(row);
                 // And so do all copies that follow: most are told by one comparison.
                 let is_next = |(i, hit): &(usize, &(usize, f64))| **hit == (at + 1 + i, screened);
                 let run = left.iter().enumerate().take_while(is_next).count();

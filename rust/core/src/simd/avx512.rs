@@ -8,7 +8,7 @@
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{Isa, Lanes, Load, Op};
+use super::{Isa, Lanes, Load, Op, opaque};
 use crate::element::{bf16, f16};
 
 pub(crate) struct Avx512;
@@ -295,13 +295,16 @@ unsafe fn transpose_ps(
 ) -> [F32x16; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let load = |i: isize| load(rows.wrapping_byte_offset(i * stride));
-        let [a, b, c, d] = [
-            join(load(0), load(4), load(8), load(12)),
-            join(load(1), load(5), load(9), load(13)),
-            join(load(2), load(6), load(10), load(14)),
-            join(load(3), load(7), load(11), load(15)),
-        ];
+        let q0 = opaque(rows);
+        let q1 = opaque(q0.wrapping_byte_offset(4 * stride));
+        let q2 = opaque(q1.wrapping_byte_offset(4 * stride));
+        let q3 = opaque(q2.wrapping_byte_offset(4 * stride));
+        let every_fourth = |i: isize| {
+            let load = |q: *const f32| load(q.wrapping_byte_offset(i * stride));
+            join(load(q0), load(q1), load(q2), load(q3))
+        };
+        let (a, b) = (every_fourth(0), every_fourth(1));
+        let (c, d) = (every_fourth(2), every_fourth(3));
         let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
         [
@@ -321,10 +324,12 @@ unsafe fn transpose_ps(
 unsafe fn transpose_pd(rows: *const f64, stride: isize, mask: __mmask8) -> [F64x8; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let load = |i: isize| _mm256_maskz_loadu_pd(mask, rows.wrapping_byte_offset(i * stride));
+        let upper = opaque(rows);
+        let lower = opaque(upper.wrapping_byte_offset(4 * stride));
         let both = |i: isize| {
-            let low = _mm512_castpd256_pd512(load(i));
-            _mm512_insertf64x4::<1>(low, load(i + 4))
+            let load =
+                |q: *const f64| _mm256_maskz_loadu_pd(mask, q.wrapping_byte_offset(i * stride));
+            _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(load(upper)), load(lower))
         };
         let (a, b, c, d) = (both(0), both(1), both(2), both(3));
         // Pairs of rows: the columns 0 and 2, or 1 and 3, of each.

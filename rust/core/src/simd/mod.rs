@@ -112,6 +112,21 @@ pub(crate) fn prefetch<T>(ptr: *const T) {
     let _ = ptr;
 }
 
+/// The same pointer, but the compiler does not know: it would keep the address of every
+/// row of a tile apart, on the stack, where a base and a stride in registers do.
+#[inline(always)]
+pub(crate) fn opaque<T>(ptr: *const T) -> *const T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: a comment.
+    unsafe {
+        let mut ptr = ptr;
+        std::arch::asm!("/* {0} */", inout(reg) ptr, options(pure, nomem, nostack, preserves_flags));
+        ptr
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    ptr
+}
+
 /// Work that is compiled once for every level.
 pub(crate) trait Op {
     type Out;

@@ -125,9 +125,8 @@ macro_rules! plain {
             }
             #[inline(always)]
             fn widen(self) -> [Plain<f64, 8>; 2] {
-                let half = |at: usize| {
-                    Plain(std::array::from_fn(|i| self.0[(at + i) % $n].to_f64()))
-                };
+                let half =
+                    |at: usize| Plain(std::array::from_fn(|i| self.0[(at + i) % $n].to_f64()));
                 [half(0), half(8)]
             }
             #[inline(always)]

@@ -314,7 +314,10 @@ impl<P: Precision> Op for Columns<P> {
         assert!(unzipped.eq(pairs.chunks(2).map(|pair| (pair[0], pair[1]))));
         let [low, high] = first.widen();
         let wide = lanes_of(low).into_iter().chain(lanes_of(high));
-        assert!(wide.take(n).eq(lanes_of(first).into_iter().map(Element::to_f64)));
+        assert!(
+            wide.take(n)
+                .eq(lanes_of(first).into_iter().map(Element::to_f64))
+        );
     }
 }
 

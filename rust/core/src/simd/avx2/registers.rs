@@ -3,6 +3,8 @@
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::{asm, x86_64::*};
 
+use crate::simd::opaque;
+
 /// # Safety
 /// The CPU must have AVX2.
 #[inline(always)]
@@ -76,14 +78,11 @@ pub(super) unsafe fn transpose_ps(
 ) -> [__m256; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        // Two rows, in the way that the addressing modes have it.
-        let other = rows.wrapping_byte_offset(4 * stride);
+        let upper = opaque(rows);
+        let lower = opaque(upper.wrapping_byte_offset(4 * stride));
         let both = |i: isize| {
-            let (low, high) = (
-                load(rows.wrapping_byte_offset(i * stride)),
-                load(other.wrapping_byte_offset(i * stride)),
-            );
-            _mm256_set_m128(high, low)
+            let load = |q: *const f32| load(q.wrapping_byte_offset(i * stride));
+            _mm256_set_m128(load(lower), load(upper))
         };
         let (a, b, c, d) = (both(0), both(1), both(2), both(3));
         let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -175,7 +174,10 @@ pub(super) unsafe fn head_of_halves(ptr: *const u16, len: usize, pad: u16) -> [_
     // SAFETY: the caller's promise.
     unsafe {
         if len < 8 {
-            [head_of_eight(ptr, len, pad), _mm_set1_epi16(pad.cast_signed())]
+            [
+                head_of_eight(ptr, len, pad),
+                _mm_set1_epi16(pad.cast_signed()),
+            ]
         } else {
             let low = _mm_loadu_si128(ptr.cast());
             [low, head_of_eight(ptr.add(8), len - 8, pad)]
@@ -208,7 +210,11 @@ unsafe fn head_of_eight(ptr: *const u16, len: usize, pad: u16) -> __m128i {
             let last = u64::from(rest.add(len & 2).read_unaligned());
             part = part & !(0xffff << at) | last << at;
         }
-        let (low, high) = if len & 4 == 0 { (part, fill) } else { (whole, part) };
+        let (low, high) = if len & 4 == 0 {
+            (part, fill)
+        } else {
+            (whole, part)
+        };
         _mm_set_epi64x(high.cast_signed(), low.cast_signed())
     }
 }
