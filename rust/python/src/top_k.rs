@@ -287,12 +287,15 @@ impl<T: Element> Column<T> {
     }
 }
 
+/// Positions and scores.
+type Numbers = (Py<PyArray1<i64>>, Py<PyArray1<f64>>);
+
 /// Positions and scores, best first; the ids are written to `ids`.
 fn finish<'a, I: Id>(
     door: &Door<'_>,
     selector: &'a Selector<I>,
     ids: &mut [I::Key<'a>],
-) -> PyResult<(Py<PyArray1<i64>>, Py<PyArray1<f64>>)> {
+) -> PyResult<Numbers> {
     let selected = selector.selected();
     let mut indices = Column::<i64>::new(selected);
     let mut scores = Column::<f64>::new(selected);

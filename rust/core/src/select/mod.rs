@@ -4,6 +4,7 @@
 //! depends on rows, ids and options alone: not on how the stream was cut into
 //! chunks, in which order selectors were merged, or who ran them.
 
+mod bounds;
 mod codec;
 mod ids;
 mod pass;

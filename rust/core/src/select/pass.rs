@@ -70,8 +70,8 @@ impl<I: Ids> Pass<'_, I> {
             let found = self.run_above(guess, self.k)?;
             // Every row that was passed over scores below the guess. If enough did
             // not, that is where they belong; rows within the bound do not count.
-            let kept = found.top.iter().flat_map(TopK::entries);
-            if kept.filter(|entry| entry.score >= guess).count() >= self.k {
+            let reached = found.top.iter().map(|top| top.count_from(guess));
+            if reached.sum::<usize>() >= self.k {
                 return Ok(found);
             }
             self.exec.done.store(0, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use rayon::slice::ParallelSliceMut;
 
+use super::bounds::Bounds;
 use super::ids::{Key, Ties, mix};
 use super::pass::ordered;
 use super::top_k::Row;
@@ -25,11 +26,9 @@ const PIECE: usize = 4 << 10;
 const MAX_PIECES: usize = 512;
 /// Rows of the sample for one piece.
 const OVERSAMPLED: usize = 8;
-/// Keys are looked up in a table of so many cells, which bounds approximate.
-const CELLS: usize = 4 << 10;
 /// Rows that are dealt out so often are sorted by comparing: nothing tells them apart.
 const MAX_DEPTH: usize = 16;
-/// Rows that are sorted by insertion.
+/// More rows of a cell are not sorted by insertion.
 const HANDFUL: usize = 24;
 
 /// Where rows are written, best first: as many as are wanted.
@@ -55,17 +54,21 @@ pub(super) fn sort<'a, T: Sync, K: Key>(
     look: impl Fn(&'a T) -> Row<K> + Sync,
     columns: Columns<'_, K>,
 ) -> Result<()> {
-    let wanted = columns.scores.len();
-    let parts = Parts(parts);
-    if parts.len() < wanted || columns.indices.len() != wanted || columns.ids.len() != wanted {
+    let Columns {
+        scores,
+        indices,
+        ids,
+    } = columns;
+    let (wanted, parts) = (scores.len(), Parts(parts));
+    if parts.len() < wanted || indices.len() != wanted || ids.len() != wanted {
         return Err(Error::Shape(
             "the columns of a selection differ in length".into(),
         ));
     }
     let out = Out {
-        scores: Disjoint::new(columns.scores),
-        indices: Disjoint::new(columns.indices),
-        ids: Disjoint::new(columns.ids),
+        scores: Disjoint::new(scores),
+        indices: Disjoint::new(indices),
+        ids: Disjoint::new(ids),
     };
     let sorter = Sorter { exec, ties, out };
     sorter.sort((0, 0), &parts, &look, 0..wanted)
@@ -111,71 +114,6 @@ impl<'a, T> Parts<'a, T> {
     }
 }
 
-/// How keys are dealt out: monotone, so that no row of a later piece is better.
-struct Bounds {
-    low: u64,
-    shift: u32,
-    piece: Box<[u16; CELLS]>,
-    /// Whether all keys of a piece must be equal.
-    equal: Vec<bool>,
-}
-
-impl Bounds {
-    /// `sample`: sorted keys, not none.
-    fn new(sample: &[u64], pieces: usize) -> Self {
-        // Stragglers at both ends would make all cells but a few useless.
-        let margin = sample.len() / 256;
-        let (low, high) = (sample[margin], sample[sample.len() - 1 - margin]);
-        let shift = (high - low)
-            .checked_ilog2()
-            .map_or(0, |log| (log + 1).saturating_sub(CELLS.ilog2()));
-        let mut bounds = Self {
-            low: low.saturating_sub(1 << shift),
-            shift,
-            piece: Box::new([0; CELLS]),
-            equal: Vec::new(),
-        };
-        let mut counts = [0_usize; CELLS];
-        for key in sample {
-            counts[bounds.cell(*key)] += 1;
-        }
-        let share = sample.len().div_ceil(pieces);
-        let mut held = 0;
-        let mut cells = 0;
-        for (cell, count) in counts.into_iter().enumerate() {
-            let crowded = count >= share || held >= share;
-            if cells == 0 || crowded && held > 0 {
-                bounds.equal.push(true);
-                (held, cells) = (0, 0);
-            }
-            held += count;
-            cells += 1;
-            bounds.piece[cell] = (bounds.equal.len() - 1) as u16;
-            // The outer cells hold all that lies further out.
-            let exact = shift == 0 && cells == 1 && cell > 0 && cell < CELLS - 1;
-            if let Some(equal) = bounds.equal.last_mut() {
-                *equal = exact;
-            }
-        }
-        bounds
-    }
-
-    #[inline]
-    fn cell(&self, key: u64) -> usize {
-        let cell = key.saturating_sub(self.low) >> self.shift;
-        cell.min(CELLS as u64 - 1) as usize
-    }
-
-    #[inline]
-    fn piece(&self, key: u64) -> usize {
-        usize::from(self.piece[self.cell(key)])
-    }
-
-    fn pieces(&self) -> usize {
-        self.equal.len()
-    }
-}
-
 /// What becomes of the rows of a piece.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
@@ -189,6 +127,19 @@ enum Fate {
 
 /// A place of no row: of pieces that are not placed.
 const NOWHERE: usize = usize::MAX;
+
+/// Numbers for each piece, of ranges of rows that begin at the first number.
+type Dealt = Vec<(usize, Vec<usize>)>;
+
+/// Which rows go where.
+struct Plan {
+    /// Where the first row of a range and piece goes.
+    places: Dealt,
+    fates: Vec<Fate>,
+}
+
+/// What was collected by a worker, by number.
+type Heaps<K> = Vec<Vec<Row<K>>>;
 
 struct Sorter<'a, K> {
     exec: &'a Exec<'a>,
@@ -227,58 +178,47 @@ impl<K: Key> Sorter<'_, K> {
             self.compare(rows, look, span);
             return Ok(());
         };
-        let mut dealt = self.count(stage, rows, look, &bounds)?;
-        let mut totals = vec![0; bounds.pieces()];
-        for (_, counts) in &dealt {
+        let counts = self.count(stage, rows, look, &bounds)?;
+        let mut totals = vec![0; bounds.equal.len()];
+        for (_, counts) in &counts {
             totals.iter_mut().zip(counts).for_each(|(t, n)| *t += n);
         }
+        let next = |piece: usize| (stage + usize::from(bounds.equal[piece]), depth + 1);
         // One piece holds all: there is nothing to be dealt out.
         if let Some(piece) = totals.iter().position(|total| *total == count) {
-            let step = (stage + usize::from(bounds.equal[piece]), depth + 1);
-            return self.sort(step, rows, look, span);
+            return self.sort(next(piece), rows, look, span);
         }
-
         let too_large = (4 * count / pieces).max(4 * FEW);
-        let mut fates = Vec::with_capacity(totals.len());
-        let mut collected = Vec::new();
-        let mut starts = Vec::new();
+        let mut plan = Plan {
+            places: counts,
+            fates: Vec::with_capacity(totals.len()),
+        };
+        let (mut placed, mut collected) = (Vec::new(), Vec::new());
         let mut start = span.start;
-        for (piece, total) in totals.iter().enumerate() {
-            let end = start + total;
-            let fate = if start >= span.end {
+        for (piece, total) in totals.into_iter().enumerate() {
+            let place = start..start + total;
+            let fate = if place.start >= span.end {
                 Fate::Dropped
-            } else if end > span.end || *total > too_large {
-                collected.push((start..end.min(span.end), bounds.equal[piece]));
+            } else if place.end > span.end || total > too_large {
+                collected.push((next(piece), place.start..place.end.min(span.end)));
                 Fate::Collected(collected.len() - 1)
             } else {
-                starts.push(start);
+                placed.push(place.clone());
                 Fate::Placed
             };
-            let mut at = start;
-            for (_, counts) in &mut dealt {
-                let number = counts[piece];
-                counts[piece] = if fate == Fate::Placed { at } else { NOWHERE };
+            let mut at = place.start;
+            for (_, places) in &mut plan.places {
+                let number = places[piece];
+                places[piece] = if fate == Fate::Placed { at } else { NOWHERE };
                 at += number;
             }
-            fates.push((fate, start..end));
-            start = end;
+            plan.fates.push(fate);
+            start = place.end;
         }
-
-        let heaps = self.deal(
-            stage,
-            rows,
-            look,
-            &bounds,
-            (&dealt, &fates, collected.len()),
-        )?;
-        let placed: Vec<Range<usize>> = fates
-            .into_iter()
-            .filter_map(|(fate, place)| (fate == Fate::Placed).then_some(place))
-            .collect();
+        let heaps = self.deal(stage, rows, look, &bounds, &plan)?;
         self.sort_pieces(stage, &placed, span)?;
-        for (n, (span, equal)) in collected.into_iter().enumerate() {
-            let parts = heaps.iter().map(|heap| heap[n].as_slice()).collect();
-            let step = (stage + usize::from(equal), depth + 1);
+        for (n, (step, span)) in collected.into_iter().enumerate() {
+            let parts = heaps.iter().map(|heaps| heaps[n].as_slice()).collect();
             self.sort(step, &Parts(parts), &Row::clone, span)?;
         }
         Ok(())
@@ -318,16 +258,18 @@ impl<K: Key> Sorter<'_, K> {
         rows: &Parts<'a, T>,
         look: &(impl Fn(&'a T) -> Row<K> + Sync),
         bounds: &Bounds,
-    ) -> Result<Vec<(usize, Vec<usize>)>> {
+    ) -> Result<Dealt> {
         let counted = self.exec.for_each_range(
             rows.len(),
             size_of::<T>(),
             Vec::new,
             |ranges: &mut Vec<_>, range| {
-                let mut counts = vec![0; bounds.pieces()];
+                let mut counts = vec![0; bounds.equal.len()];
                 let start = range.start;
-                for row in rows.slices(range).flatten() {
-                    counts[bounds.piece(self.key(stage, &look(row)))] += 1;
+                for slice in rows.slices(range) {
+                    for row in slice {
+                        counts[bounds.piece(self.key(stage, &look(row)))] += 1;
+                    }
                 }
                 ranges.push((start, counts));
             },
@@ -344,28 +286,33 @@ impl<K: Key> Sorter<'_, K> {
         rows: &Parts<'a, T>,
         look: &(impl Fn(&'a T) -> Row<K> + Sync),
         bounds: &Bounds,
-        (places, fates, heaps): (&[(usize, Vec<usize>)], &[(Fate, Range<usize>)], usize),
-    ) -> Result<Vec<Vec<Vec<Row<K>>>>> {
+        plan: &Plan,
+    ) -> Result<Vec<Heaps<K>>> {
+        let is_collected = |fate: &&Fate| matches!(fate, Fate::Collected(_));
+        let collected = plan.fates.iter().filter(is_collected).count();
         // The same ranges as when they were counted, by any worker.
         self.exec.for_each_range(
             rows.len(),
             size_of::<T>(),
-            || vec![Vec::new(); heaps],
-            |heaps: &mut Vec<Vec<Row<K>>>, range| {
-                let Ok(n) = places.binary_search_by_key(&range.start, |(start, _)| *start) else {
+            || vec![Vec::new(); collected],
+            |heaps: &mut Heaps<K>, range| {
+                let known = &plan.places;
+                let Ok(n) = known.binary_search_by_key(&range.start, |(start, _)| *start) else {
                     unreachable!("ranges are a matter of row counts and sizes");
                 };
-                let mut places = places[n].1.clone();
-                for row in rows.slices(range).flatten() {
-                    let row = look(row);
-                    let piece = bounds.piece(self.key(stage, &row));
-                    let place = &mut places[piece];
-                    if *place != NOWHERE {
-                        // SAFETY: places were counted, one for each row.
-                        unsafe { self.out.set(*place, row) };
-                        *place += 1;
-                    } else if let Fate::Collected(heap) = fates[piece].0 {
-                        heaps[heap].push(row);
+                let mut places = known[n].1.clone();
+                for slice in rows.slices(range) {
+                    for row in slice {
+                        let row = look(row);
+                        let piece = bounds.piece(self.key(stage, &row));
+                        let place = &mut places[piece];
+                        if *place != NOWHERE {
+                            // SAFETY: places were counted, one for each row.
+                            unsafe { self.out.set(*place, row) };
+                            *place += 1;
+                        } else if let Fate::Collected(heap) = plan.fates[piece] {
+                            heaps[heap].push(row);
+                        }
                     }
                 }
             },
@@ -424,27 +371,49 @@ impl<K: Key> Sorter<'_, K> {
         let shift = ((high - low).ilog2() + 1).saturating_sub(cells.ilog2());
         let cell = |row: &Row<K>| ((self.key(stage, row) - low) >> shift) as usize;
         places.clear();
-        places.resize(cells + 1, 0);
+        places.resize(cells, 0);
         for row in &*rows {
-            places[cell(row) + 1] += 1;
+            places[cell(row)] += 1;
         }
-        for i in 1..=cells {
-            places[i] += places[i - 1];
+        let (mut start, mut most) = (0, 0);
+        for place in &mut *places {
+            let count = *place;
+            *place = start;
+            start += count;
+            most = most.max(count);
         }
-        sorted.clear();
-        sorted.resize(rows.len(), rows[0]);
+        if sorted.len() < rows.len() {
+            sorted.resize(rows.len(), rows[0]);
+        }
+        let sorted = &mut sorted[..rows.len()];
         for row in &*rows {
             let place = &mut places[cell(row)];
             sorted[*place as usize] = *row;
             *place += 1;
         }
-        let mut start = 0;
-        for end in &places[..cells] {
-            let end = *end as usize;
-            if end - start > 1 {
-                sort_few(&mut sorted[start..end], &order);
+        if most as usize > HANDFUL {
+            let mut start = 0;
+            for end in places {
+                let cell = start..*end as usize;
+                start = cell.end;
+                if cell.len() > HANDFUL {
+                    sorted[cell].sort_unstable_by(order);
+                }
             }
-            start = end;
+        }
+        // Now no row is far from its place.
+        let is_before = |a: &Row<K>, b: &Row<K>| {
+            let (x, y) = (self.key(stage, a), self.key(stage, b));
+            x < y || (x == y && order(a, b).is_lt())
+        };
+        for i in 1..sorted.len() {
+            let row = sorted[i];
+            let mut at = i;
+            while at > 0 && is_before(&row, &sorted[at - 1]) {
+                sorted[at] = sorted[at - 1];
+                at -= 1;
+            }
+            sorted[at] = row;
         }
         sorted
     }
@@ -487,23 +456,5 @@ impl<K> Default for Scratch<K> {
             sorted: Vec::new(),
             places: Vec::new(),
         }
-    }
-}
-
-/// By insertion, as long as that is fast.
-#[inline]
-fn sort_few<K: Key>(rows: &mut [Row<K>], order: &impl Fn(&Row<K>, &Row<K>) -> std::cmp::Ordering) {
-    if rows.len() > HANDFUL {
-        rows.sort_unstable_by(order);
-        return;
-    }
-    for i in 1..rows.len() {
-        let row = rows[i];
-        let mut at = i;
-        while at > 0 && order(&row, &rows[at - 1]).is_lt() {
-            rows[at] = rows[at - 1];
-            at -= 1;
-        }
-        rows[at] = row;
     }
 }

@@ -2,6 +2,7 @@
 //! give, or that depends on chunks, merges or threads (contracts 2, 4 and 7).
 
 mod large;
+mod order;
 mod state;
 
 use std::ops::Range;

@@ -182,6 +182,12 @@ impl<I: Id> TopK<I> {
         more.chain([self.rows.as_slice()]).collect()
     }
 
+    /// How many of the rows kept have at least this score.
+    pub(crate) fn count_from(&self, score: f64) -> usize {
+        let count = |rows: &[Row<I>]| rows.iter().filter(|row| row.score >= score).count();
+        self.parts().into_iter().map(count).sum()
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Row<I>> {
         self.more.iter().flatten().chain(&self.rows)
     }
