@@ -123,6 +123,21 @@ def test_ctrl_c_stops_a_selection_of_all_rows():
     assert_idle()
 
 
+@pytest.mark.parametrize("ties", ["first", "random"])
+def test_ctrl_c_stops_sorting(ties):
+    pool = np.random.default_rng(0).random(4_000_000, dtype=np.float32)
+    reducer = pw.reducer("margin", len(pool), ties=ties, random_state=0)
+    reducer.update(pool)
+    begun = time.perf_counter()
+    expected = reducer.finish()
+    seconds = time.perf_counter() - begun
+    for part in (0.1, 0.4, 0.7):  # while it counts, deals out, sorts
+        late = interrupted(reducer.finish, after=part * seconds)
+        assert_soon(late or 0.0)
+    assert_idle()
+    assert reducer.finish() == expected
+
+
 def test_ctrl_c_stops_reading_a_file(tmp_path):
     path = tmp_path / "pool.npy"
     with path.open("wb") as file:

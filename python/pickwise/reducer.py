@@ -352,7 +352,7 @@ class Reducer:
             self.k,
             tie_seed=self._seed if self._random_ties else None,
             seed=self._seed,
-            string_ids=kind == "string",
+            ids=kind,
             exclude_ids=exclude_ids,
         )
 

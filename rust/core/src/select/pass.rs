@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ids::{Ids, Ties, mix, uniform};
+use super::ids::{Ids, Name, Ties, mix, uniform};
 use super::top_k::TopK;
 use crate::element::ElementKind;
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub(super) struct Pass<'a, I: Ids> {
     pub ids: I,
     pub ties: Ties,
     pub exclude: Option<&'a [u8]>,
-    pub exclude_ids: &'a HashSet<I::Id>,
+    pub exclude_ids: &'a HashSet<Name<I::Id>>,
     pub k: usize,
     pub floor: f64,
 }
@@ -77,8 +77,8 @@ impl<I: Ids> Pass<'_, I> {
             let found = self.run_above(guess, self.k)?;
             // Every row that was passed over scores below the guess. If enough did
             // not, that is where they belong; rows within the bound do not count.
-            let kept = found.top.iter().flat_map(TopK::entries);
-            if kept.filter(|entry| entry.score >= guess).count() >= self.k {
+            let reached = found.top.iter().map(|top| top.count_from(guess));
+            if reached.sum::<usize>() >= self.k {
                 return Ok(found);
             }
             self.exec.done.store(0, Ordering::Relaxed);
@@ -145,7 +145,7 @@ impl<I: Ids> Pass<'_, I> {
         // A little more for each worker, in case they do not share evenly.
         let share = expected / self.exec.workers(self.rows, row_bytes) * 5 / 4;
         let start = || Worker {
-            top: TopK::with_room(self.k, share),
+            top: TopK::with_room(self.k, self.ties, share),
             invalid: None,
             above: Above::default(),
             suspects: Vec::new(),
@@ -387,7 +387,7 @@ impl Floor {
 }
 
 /// Bits that order as the numbers do.
-fn ordered(score: f64) -> u64 {
+pub(super) fn ordered(score: f64) -> u64 {
     let bits = score.to_bits();
     if bits >> 63 == 0 {
         bits | 1 << 63

@@ -53,10 +53,11 @@ fn large_pools_are_selected_as_if_sorted() {
                 let pool = pools.get(rng.below(3));
                 let mut selector = case.selector(&HashSet::new());
                 let ids = Positions { start: 0 };
-                case.update(&mut selector, pool, 0..rows, ids, false)
+                case.update(&mut selector, pool, 0..rows, ids)
                     .expect("selected");
                 let got: Vec<usize> = selector
                     .finish(&exec(pool))
+                    .expect("sorted")
                     .iter()
                     .map(|e| e.index as usize)
                     .collect();
@@ -127,10 +128,11 @@ fn a_bar_that_was_guessed_too_high_is_noticed() {
             skip_invalid: false,
         };
         let mut selector = case.selector(&HashSet::new());
-        case.update(&mut selector, None, 0..rows, positions, false)
+        case.update(&mut selector, None, 0..rows, positions)
             .expect("selected");
         let got: Vec<usize> = selector
             .finish(&exec(None))
+            .expect("sorted")
             .iter()
             .map(|e| e.index as usize)
             .collect();
