@@ -94,38 +94,32 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
             .cast()
     }
 
-    /// Sixteen elements that end where they should need no special last load; this is
-    /// how many of them come before the columns that are asked for.
-    #[inline(always)]
-    const fn lead(&self, col: usize, width: usize) -> usize {
-        if self.contiguous && col + width >= RUN {
-            RUN - width
-        } else {
-            0
-        }
-    }
-
-    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, behind
-    /// [`Tile::lead`] others.
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes.
     ///
     /// # Safety
     /// The CPU must have `I`; the row must have these columns; `to` must have room
     /// for 16.
     #[inline(always)]
     unsafe fn convert(&self, row: usize, col: usize, width: usize, to: *mut P::Elem) {
+        let n = <P::Lanes<I>>::N;
         let mut elements = [E::ZERO; RUN];
         // SAFETY: the caller vouches for the elements; the buffers hold 16.
         unsafe {
-            let from = if self.contiguous && col + width >= RUN {
-                self.at(row, col + width - RUN)
+            let from = if self.contiguous {
+                self.at(row, col)
             } else {
                 for (j, element) in elements[..width].iter_mut().enumerate() {
                     *element = self.at(row, col + j).read_unaligned();
                 }
                 elements.as_ptr()
             };
-            for at in (0..RUN).step_by(<P::Lanes<I>>::N) {
+            let mut at = 0;
+            while at + n <= width {
                 E::load::<I>(from.add(at)).store(to.add(at));
+                at += n;
+            }
+            if at < width {
+                E::load_head::<I>(from.add(at), width - at, E::ZERO).store(to.add(at));
             }
         }
     }
@@ -154,9 +148,7 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
                         self.convert(i, col, width, row.as_mut_ptr().cast());
                     }
                     let stride = size_of_val(&copy.0[0]).cast_signed();
-                    let rows = copy.0.as_ptr().cast::<P::Elem>();
-                    let rows = rows.add(self.lead(col, width));
-                    fold_columns(fold, start, rows, stride, width)
+                    fold_columns(fold, start, copy.0.as_ptr().cast(), stride, width)
                 }
             }
         }

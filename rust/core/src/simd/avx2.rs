@@ -380,7 +380,19 @@ load!(F32x16, bf16, 8, |ptr| widen_bf16(_mm_loadu_si128(ptr.cast()));
         }
     }
 );
-load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr)));
+load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        unsafe {
+            let live = _mm256_loadu_si256(LIVE_32.as_ptr().add(16 - len).cast());
+            let x = _mm256_maskload_ps(ptr, live);
+            let x = _mm256_blendv_ps(_mm256_set1_ps(pad), x, _mm256_castsi256_ps(live));
+            let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            Self([_mm256_cvtps_pd(low), _mm256_cvtps_pd(high)])
+        }
+    }
+);
 load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr);
     #[inline(always)]
     unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {

@@ -418,7 +418,15 @@ load!(F32x16, bf16, |ptr| widen_bf16(_mm256_loadu_si256(ptr.cast()));
         Self(unsafe { widen_bf16(head_of_halves(ptr.cast(), len, pad.to_bits())) })
     }
 );
-load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr)));
+load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        Self(unsafe {
+            _mm512_cvtps_pd(_mm256_mask_loadu_ps(_mm256_set1_ps(pad), (1 << len) - 1, ptr))
+        })
+    }
+);
 load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr);
     #[inline(always)]
     unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {
