@@ -6,6 +6,7 @@
 
 mod codec;
 mod ids;
+mod k_center;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
 pub use codec::{Stored, holds_strings};
 pub use ids::{Id, Ids, Positions, Strings, Ties};
+pub use k_center::{Cover, KCenter, k_center};
 use pass::{Pass, Scores};
 pub use top_k::Entry;
 use top_k::TopK;

@@ -1,0 +1,171 @@
+//! Greedy k-center: each pick is the row farthest from everything picked so far
+//! (Gonzalez 1985: the cover radius is at most twice the best possible).
+//!
+//! The picks are those of the naive algorithm over the exact distance function of
+//! [`crate::distances`], found with few of its distances. A row's distance to its
+//! nearest centre only falls as centres are added, so a stale one is an upper
+//! bound, and only rows whose bound is the highest need to be looked at.
+//!
+//! * `rules`: which rows may be picked, and what orders them.
+//! * `tops`: finds the rows with the highest bounds.
+//! * `lazy`: brings them up to date, and picks.
+
+mod lazy;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod tops;
+
+use crate::distances::{Metric, Space};
+use crate::error::{Error, Result};
+use crate::matrix::Matrix;
+use crate::parallel::Exec;
+use lazy::Lazy;
+use rules::Rules;
+
+/// What to cover, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct KCenter<'a> {
+    /// The rows to pick, at most.
+    pub k: usize,
+    /// The distance.
+    pub metric: Metric,
+    /// Rows of other matrices that cover already.
+    pub centers: Option<Matrix<'a>>,
+    /// Rows of the pool that cover already, and are never picked.
+    pub labelled: &'a [i64],
+    /// The first pick. Without it, and with nothing that covers already, it is the
+    /// row farthest from the mean of the rows that are to be covered.
+    pub start: Option<usize>,
+    /// One number a row: picks are the rows of the highest weight times distance.
+    pub weights: Option<&'a [f64]>,
+    /// One byte a row: rows that are not zero are neither picked nor covered.
+    pub exclude: Option<&'a [u8]>,
+    /// The group of each row.
+    pub groups: Option<&'a [i64]>,
+    /// The most picks of a group.
+    pub max_per_group: Option<usize>,
+    /// Rows nearer than this to a centre are not picked.
+    pub min_distance: Option<f64>,
+    /// Farthest rows that are set aside at each pick.
+    pub outliers: usize,
+}
+
+/// Picks and what they cover.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cover {
+    /// The picks in order; fewer than `k` where no other row may be picked.
+    pub picks: Vec<usize>,
+    /// The distance of each to the centres before it; infinite for the first of all.
+    pub distances: Vec<f64>,
+    /// The largest distance of a row to its nearest centre, outliers set aside.
+    pub radius: f64,
+    /// How many distances were computed, of any precision.
+    pub computed: u64,
+}
+
+/// Picks `k` rows of `matrix` that cover the rest.
+///
+/// Rows at distance zero of a centre are picked last, lower positions first.
+///
+/// # Errors
+/// [`Error::Value`] for rows that have no distance, [`Error::Shape`] and
+/// [`Error::Option`] for arguments that do not fit, [`Error::Cancelled`].
+pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> Result<Cover> {
+    options.fits(matrix)?;
+    let space = Space::new(*matrix, options.metric, exec.simd);
+    let mut rules = Rules::new(matrix.rows(), options);
+    let mean = space.check(exec, "embeddings", |row| rules.is_used(row))?;
+    let mut lazy = Lazy::new(exec, space, &mut rules);
+    if let Some(centers) = options.centers {
+        let others = Space::new(centers, options.metric, exec.simd);
+        others.check(exec, "centers", |_| true)?;
+        lazy.add_centres(&others, 0..centers.rows() as u32);
+    }
+    lazy.add_centres(&space, options.labelled.iter().map(|row| *row as u32));
+    lazy.run(options.k, options.start, &mean)
+}
+
+impl KCenter<'_> {
+    /// Refuses what cannot be worked with.
+    fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
+        let (rows, dims) = (matrix.rows(), matrix.cols());
+        if rows == 0 || dims == 0 {
+            return Err(Error::Shape(format!(
+                "embeddings: expected rows and dimensions, got the shape ({rows}, {dims})"
+            )));
+        }
+        if u32::try_from(rows).is_err() {
+            return Err(Error::Shape(format!(
+                "embeddings: expected fewer than 2**32 rows, got {rows}; split the pool"
+            )));
+        }
+        if let Some(centers) = self.centers
+            && centers.cols() != dims
+        {
+            return Err(Error::Shape(format!(
+                "centers: expected {dims} dimensions like the embeddings, got {}",
+                centers.cols()
+            )));
+        }
+        let lengths = [
+            ("weights", self.weights.map(<[f64]>::len)),
+            ("exclude", self.exclude.map(<[u8]>::len)),
+            ("groups", self.groups.map(<[i64]>::len)),
+        ];
+        for (name, len) in lengths {
+            if let Some(len) = len
+                && len != rows
+            {
+                return Err(Error::Shape(format!(
+                    "{name}: expected one value a row ({rows}), got {len}"
+                )));
+            }
+        }
+        let within = |row: i64| usize::try_from(row).is_ok_and(|row| row < rows);
+        if let Some(row) = self.labelled.iter().find(|row| !within(**row)) {
+            return Err(Error::Option(format!(
+                "labelled: expected positions from 0 to {}, got {row}",
+                rows - 1
+            )));
+        }
+        if let Some(start) = self.start {
+            let barred = self.exclude.is_some_and(|mask| mask.get(start) != Some(&0));
+            if start >= rows || barred || self.labelled.contains(&(start as i64)) {
+                return Err(Error::Option(format!(
+                    "start: expected a position below {rows} that is neither excluded nor labelled, got {start}"
+                )));
+            }
+        }
+        // Squares of larger weights are infinite.
+        let bad = |w: &f64| !(0.0..=1e150).contains(w);
+        if let Some(weights) = self.weights
+            && let Some(row) = weights.iter().position(bad)
+        {
+            return Err(Error::Value(format!(
+                "weights: row {row} has {}; expected finite numbers of 0 or more",
+                weights[row]
+            )));
+        }
+        if let Some(groups) = self.groups
+            && let Some(row) = groups.iter().position(|g| !within(*g))
+        {
+            return Err(Error::Option(format!(
+                "groups: row {row} has code {}; expected codes from 0 to {}",
+                groups[row],
+                rows - 1
+            )));
+        }
+        if self.max_per_group == Some(0) {
+            return Err(Error::Option(
+                "max_per_group: expected 1 or more, got 0".into(),
+            ));
+        }
+        match self.min_distance {
+            Some(least) if !(least >= 0.0) => Err(Error::Option(format!(
+                "min_distance: expected a distance of 0 or more, got {least}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
