@@ -8,13 +8,15 @@
 
 mod exact;
 mod nearest;
+mod screen;
 mod space;
 
 use std::ops::Range;
 
 pub(crate) use exact::{Best, Sweep};
 pub use nearest::{Nearest, nearest};
-pub(crate) use space::Space;
+pub(crate) use screen::{Fill, GROUP, GROUPS, Pack, Screen, Screened, Sift};
+pub(crate) use space::{NARROW, Space};
 
 /// How far two rows are from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -84,7 +84,7 @@ impl<'a> Space<'a> {
     }
 
     /// Looks for numbers that have no distance among the rows that are `used`, and
-    /// gives the mean of these rows, prepared.
+    /// gives the mean of these rows, prepared, and their largest magnitude.
     ///
     /// # Errors
     /// [`Error::Value`] with `name` and the first such row; [`Error::Cancelled`].
@@ -93,24 +93,25 @@ impl<'a> Space<'a> {
         exec: &Exec<'_>,
         name: &str,
         used: impl Fn(usize) -> bool + Sync,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<(Vec<f64>, f64)> {
         let width = self.width();
         let blocks = self.rows().div_ceil(BLOCK);
-        let start = || (Vec::new(), None);
-        let states = exec.for_each_chunk(blocks, 1, start, |(sums, bad), range| {
+        let start = || (Vec::new(), None, 0.0_f64);
+        let states = exec.for_each_chunk(blocks, 1, start, |(sums, bad, largest), range| {
             for block in range {
                 let rows = block * BLOCK..self.rows().min((block + 1) * BLOCK);
-                let (sum, count, found) = self.sum_of(rows, &used);
+                let (sum, count, found) = self.sum_of(rows, &used, largest);
                 sums.push((block, count, sum));
                 if let Some(row) = found {
                     *bad = Some(bad.map_or(row, |first: usize| first.min(row)));
                 }
             }
         })?;
-        if let Some(row) = states.iter().filter_map(|(_, bad)| *bad).min() {
+        if let Some(row) = states.iter().filter_map(|(_, bad, _)| *bad).min() {
             return Err(self.complain(name, row));
         }
-        let mut sums: Vec<_> = states.into_iter().flat_map(|(sums, _)| sums).collect();
+        let largest = states.iter().fold(0.0, |most: f64, (.., x)| most.max(*x));
+        let mut sums: Vec<_> = states.into_iter().flat_map(|(sums, ..)| sums).collect();
         sums.sort_unstable_by_key(|(block, ..)| *block);
         let (mut mean, mut total) = (vec![0.0; width], 0);
         for (_, count, sum) in sums {
@@ -122,7 +123,7 @@ impl<'a> Space<'a> {
         for mean in &mut mean {
             *mean /= total.max(1) as f64;
         }
-        Ok(mean)
+        Ok((mean, largest))
     }
 
     /// The sum and number of the used rows of a block, and the first bad one.
@@ -130,6 +131,7 @@ impl<'a> Space<'a> {
         &self,
         rows: Range<usize>,
         used: &impl Fn(usize) -> bool,
+        largest: &mut f64,
     ) -> (Vec<f64>, usize, Option<usize>) {
         let width = self.width();
         let list: Vec<u32> = rows
@@ -144,6 +146,7 @@ impl<'a> Space<'a> {
             let add = AddRows {
                 rows: prepared,
                 sum: &mut sum,
+                largest,
             };
             if !dispatch(self.simd, add) && bad.is_none() {
                 let is_bad = |row: &[f64]| row.iter().any(|x| !x.is_finite());
@@ -175,6 +178,7 @@ impl<'a> Space<'a> {
 struct AddRows<'a> {
     rows: &'a [f64],
     sum: &'a mut [f64],
+    largest: &'a mut f64,
 }
 
 impl Op for AddRows<'_> {
@@ -186,21 +190,24 @@ impl Op for AddRows<'_> {
         // Zero times a number that is not finite is NaN.
         let mut zero = 0.0;
         for row in self.rows.chunks_exact(width) {
-            let mut zeros = [0.0; 8];
+            let (mut zeros, mut most) = ([0.0; 8], [0.0_f64; 8]);
             let (sums, odd_sums) = self.sum.as_chunks_mut::<8>();
             let (eights, odd) = row.as_chunks::<8>();
             for (sum, x) in sums.iter_mut().zip(eights) {
                 for i in 0..8 {
                     sum[i] += x[i];
                     zeros[i] += x[i] * 0.0;
+                    most[i] = most[i].max(x[i].abs());
                 }
             }
             for (sum, x) in odd_sums.iter_mut().zip(odd) {
                 *sum += x;
                 zero += x * 0.0;
+                most[0] = most[0].max(x.abs());
             }
-            for z in zeros {
-                zero += z;
+            for i in 0..8 {
+                zero += zeros[i];
+                *self.largest = self.largest.max(most[i]);
             }
         }
         zero == 0.0

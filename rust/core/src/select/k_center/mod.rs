@@ -8,8 +8,10 @@
 //!
 //! * `rules`: which rows may be picked, and what orders them.
 //! * `tops`: finds the rows with the highest bounds.
-//! * `lazy`: brings them up to date, and picks.
+//! * `bounds`: what is known of every row, and how to know more.
+//! * `lazy`: the rounds that put these together.
 
+mod bounds;
 mod lazy;
 mod rules;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use crate::distances::{Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
+use bounds::Bounds;
 use lazy::Lazy;
 use rules::Rules;
 
@@ -75,8 +78,9 @@ pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> 
     options.fits(matrix)?;
     let space = Space::new(*matrix, options.metric, exec.simd);
     let mut rules = Rules::new(matrix.rows(), options);
-    let mean = space.check(exec, "embeddings", |row| rules.is_used(row))?;
-    let mut lazy = Lazy::new(exec, space, &mut rules);
+    let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
+    let bounds = Bounds::new(exec, space, &mean, largest);
+    let mut lazy = Lazy::new(exec, bounds, &mut rules);
     if let Some(centers) = options.centers {
         let others = Space::new(centers, options.metric, exec.simd);
         others.check(exec, "centers", |_| true)?;
