@@ -33,7 +33,7 @@ pub(super) struct Bounds<'a> {
     known: Vec<Known>,
     /// Distances computed.
     pub computed: u64,
-    /// What verifying cost lately, and what screening did.
+    /// Distances computed lately: once more for want of a clear answer, and to screen.
     spent: (u64, u64),
 }
 
@@ -261,7 +261,6 @@ impl<'a> Bounds<'a> {
         }];
         let mut measure = |range: Range<usize>| {
             self.computed += range.len() as u64;
-            self.spent.0 += range.len() as u64;
             let centres = self.centres.range(range.clone());
             let sweep = Sweep {
                 width: self.space.width(),
@@ -274,6 +273,7 @@ impl<'a> Bounds<'a> {
             best[0].squared
         };
         let seen = known.seen.max(known.exact_to) as usize;
+        let mut rescanned = 0;
         let mut squared = measure(seen..last);
         let Screened {
             least,
@@ -286,10 +286,12 @@ impl<'a> Bounds<'a> {
             }
             if screen.below(second, known.norm) < squared {
                 squared = measure(known.exact_to as usize..seen);
+                rescanned = seen - known.exact_to as usize;
             }
         } else {
             squared = measure(known.exact_to as usize..seen);
         }
+        self.spent.0 += rescanned as u64;
         self.known[row].settle(squared, last);
         self.upper[row] = squared;
     }

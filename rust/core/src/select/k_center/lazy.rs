@@ -12,8 +12,15 @@ use crate::distances::Space;
 use crate::error::Result;
 use crate::parallel::Exec;
 
-/// Rows pulled in a round, to begin with.
-const PULL: usize = 1024;
+/// Rows pulled in a round, at least. It is twice as many after a round of `FEW`er
+/// picks, and half as many after one of more than `MANY`.
+const LEAST: usize = 256;
+const FEW: usize = 4;
+const MANY: usize = 16;
+/// A round ends when verifying has cost this many distances, and a part of those
+/// that bringing rows up to date has: it is slower, and one thread's work.
+const VERIFY: u64 = 2048;
+const PART: u64 = 8;
 
 /// The state of a cover.
 pub(super) struct Lazy<'a> {
@@ -112,7 +119,8 @@ impl<'a> Lazy<'a> {
         let mut tops = Tops::new(self.bounds.space.rows(), |row| {
             self.rules.key(row, self.bounds.upper[row])
         });
-        let mut limit = PULL.max(2 * (self.rules.outliers + 1));
+        let least = LEAST.max(2 * (self.rules.outliers + 1));
+        let mut limit = least.max(1024);
         let mut pulled = Pulled::default();
         while self.picks.len() < k {
             let key = |row: usize| self.rules.key(row, self.bounds.upper[row]);
@@ -123,16 +131,21 @@ impl<'a> Lazy<'a> {
             if rows.is_empty() {
                 return Ok(None);
             }
+            let computed = self.bounds.computed;
             self.bounds.update(&rows)?;
+            let budget = VERIFY + (self.bounds.computed - computed) / PART;
             let before = self.picks.len();
-            if let Some(squared) = self.pick_among(&rows, pulled.next, k) {
+            if let Some(squared) = self.pick_among(&rows, pulled.next, k, budget) {
                 return Ok(Some(squared));
             }
-            if self.picks.len() == before {
-                if pulled.next.is_none() {
-                    return Ok(None);
-                }
+            let picked = self.picks.len() - before;
+            if picked == 0 && pulled.next.is_none() {
+                return Ok(None);
+            }
+            if picked < FEW {
                 limit = (2 * limit).min(self.bounds.space.rows());
+            } else if picked > MANY {
+                limit = (limit / 2).max(least);
             }
             tops.refresh(pulled.blocks.iter().copied(), |row| {
                 self.rules.key(row, self.bounds.upper[row])
@@ -143,7 +156,14 @@ impl<'a> Lazy<'a> {
 
     /// Picks among `rows`, which were up to date a moment ago, while the best of them
     /// is before `next`.
-    fn pick_among(&mut self, rows: &[u32], next: Option<Ranked>, k: usize) -> Option<f64> {
+    fn pick_among(
+        &mut self,
+        rows: &[u32],
+        next: Option<Ranked>,
+        k: usize,
+        budget: u64,
+    ) -> Option<f64> {
+        let (before, budget) = (self.picks.len(), self.bounds.computed + budget);
         let ranked = |lazy: &Self, row: u32| Ranked {
             key: lazy
                 .rules
@@ -159,6 +179,9 @@ impl<'a> Lazy<'a> {
         {
             let row = first.row as usize;
             if next.is_some_and(|next| next.is_before(first)) {
+                break;
+            }
+            if self.bounds.computed > budget && self.picks.len() > before {
                 break;
             }
             if self.rules.outliers == 0 && !self.rules.admits(row) {
