@@ -6,6 +6,7 @@
 //! ([`Metric::finish`]). Its order of summation depends on the number of dimensions
 //! alone, so it gives the same bits on every machine, for any neighbours.
 
+mod boxes;
 mod exact;
 mod nearest;
 mod screen;
@@ -13,6 +14,7 @@ mod space;
 
 use std::ops::Range;
 
+pub(crate) use boxes::{EIGHT, FirstOfBox, PlaneCentres, ShowBox};
 pub(crate) use exact::{Best, Sweep};
 pub use nearest::{Nearest, nearest};
 pub(crate) use screen::{Fill, GROUP, GROUPS, Pack, Screen, Screened, Sift};

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::Metric;
+use super::{Best, Metric, Sweep};
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
-use crate::parallel::Exec;
+use crate::parallel::{Disjoint, Exec};
 use crate::simd::{Isa, Lanes, Load, Op, Simd, dispatch};
 
 /// Rows of more dimensions have their lanes along the dimensions.
@@ -74,6 +74,44 @@ impl<'a> Space<'a> {
             ElementKind::F32 => run!(f32),
             ElementKind::F64 => run!(f64),
         }
+    }
+
+    /// Squared distances of some rows to a point.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn distances_to(
+        &self,
+        exec: &Exec<'_>,
+        rows: &[u32],
+        point: &[f64],
+    ) -> Result<Vec<f64>> {
+        let mut squared = vec![0.0; rows.len()];
+        let out = Disjoint::new(&mut squared);
+        let width = self.width();
+        let start = || vec![0.0; STEP * width];
+        exec.for_each_chunk(rows.len(), BLOCK, start, |prepared, range| {
+            for first in range.clone().step_by(STEP) {
+                let step = first..range.end.min(first + STEP);
+                let prepared = &mut prepared[..step.len() * width];
+                self.load(&rows[step.clone()], prepared);
+                let mut best = [Best::NONE; STEP];
+                let sweep = Sweep {
+                    width,
+                    rows: prepared,
+                    centres: point,
+                    first: 0,
+                    best: &mut best[..step.len()],
+                };
+                dispatch(self.simd, sweep);
+                // SAFETY: ranges do not overlap, nor do their steps.
+                let out = unsafe { out.range(step) };
+                for (out, best) in out.iter_mut().zip(best) {
+                    *out = best.squared;
+                }
+            }
+        })?;
+        Ok(squared)
     }
 
     /// One prepared row.

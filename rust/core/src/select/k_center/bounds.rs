@@ -76,10 +76,6 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    pub(super) const fn centres(&self) -> usize {
-        self.centres.len()
-    }
-
     /// Adds a prepared row to the centres.
     pub(super) fn push(&mut self, row: &[f64]) {
         self.centres.push(row);
@@ -106,27 +102,6 @@ impl<'a> Bounds<'a> {
     /// How many centres a row has not seen.
     pub(super) fn seen(&self, row: usize) -> u32 {
         self.known[row].seen
-    }
-
-    /// Squared distances of some rows to a point.
-    pub(super) fn distances_to(&self, rows: &[u32], point: &[f64]) -> Result<Vec<f64>> {
-        let mut squared = vec![0.0; rows.len()];
-        let out = Disjoint::new(&mut squared);
-        let width = self.space.width();
-        let start = || vec![0.0; STEP * width];
-        self.exec
-            .for_each_chunk(rows.len(), STEP, start, |prepared, range| {
-                let prepared = &mut prepared[..range.len() * width];
-                self.space.load(&rows[range.clone()], prepared);
-                let mut best = [Best::NONE; STEP];
-                self.sweep(prepared, point, 0, &mut best[..range.len()]);
-                // SAFETY: ranges do not overlap.
-                let out = unsafe { out.range(range) };
-                for (out, best) in out.iter_mut().zip(best) {
-                    *out = best.squared;
-                }
-            })?;
-        Ok(squared)
     }
 
     fn sweep(&self, rows: &[f64], centres: &[f64], first: usize, best: &mut [Best]) {

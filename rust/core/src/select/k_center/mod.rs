@@ -10,21 +10,27 @@
 //! * `tops`: finds the rows with the highest bounds.
 //! * `bounds`: what is known of every row, and how to know more.
 //! * `lazy`: the rounds that put these together.
+//! * `leaves`: the same for few dimensions, over the leaves of a k-d tree.
+//! * `trace`: the picks.
 
 mod bounds;
 mod lazy;
+mod leaves;
 mod rules;
 #[cfg(test)]
 mod tests;
 mod tops;
+mod trace;
 
-use crate::distances::{Metric, Space};
+use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
 use bounds::Bounds;
 use lazy::Lazy;
-use rules::Rules;
+use leaves::Leaves;
+use rules::{Ranked, Rules};
+use trace::Trace;
 
 /// What to cover, and how.
 #[derive(Debug, Clone, Copy)]
@@ -77,17 +83,128 @@ pub struct Cover {
 pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> Result<Cover> {
     options.fits(matrix)?;
     let space = Space::new(*matrix, options.metric, exec.simd);
-    let mut rules = Rules::new(matrix.rows(), options);
+    let rules = Rules::new(matrix.rows(), options);
     let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
-    let bounds = Bounds::new(exec, space, &mean, largest);
-    let mut lazy = Lazy::new(exec, bounds, &mut rules);
-    if let Some(centers) = options.centers {
-        let others = Space::new(centers, options.metric, exec.simd);
-        others.check(exec, "centers", |_| true)?;
-        lazy.add_centres(&others, 0..centers.rows() as u32);
+    let covered = rules.covered();
+    let task = Task {
+        exec,
+        space,
+        options,
+        rules,
+        mean: &mean,
+    };
+    if space.dims() <= NARROW && options.outliers == 0 {
+        task.run(Leaves::new(exec, space, covered)?)
+    } else {
+        let bounds = Bounds::new(exec, space, &mean, largest);
+        task.run(Lazy::new(bounds, covered))
     }
-    lazy.add_centres(&space, options.labelled.iter().map(|row| *row as u32));
-    lazy.run(options.k, options.start, &mean)
+}
+
+/// A way to find the farthest rows.
+trait Engine {
+    /// Adds a prepared row to the centres.
+    fn push(&mut self, centre: &[f64]);
+    /// Brings all rows up to date.
+    fn update(&mut self) -> Result<()>;
+    /// The squared distance of a row just brought up to date.
+    fn squared(&mut self, row: usize) -> f64;
+    /// Adds a row of the pool to the centres.
+    fn take(&mut self, row: usize);
+    /// Picks until there are `k`, or no row may be picked. When the rules are
+    /// measuring, the squared distance of the first row that would be picked.
+    fn search(
+        &mut self,
+        rules: &mut Rules<'_>,
+        trace: &mut Trace<'_>,
+        k: usize,
+    ) -> Result<Option<f64>>;
+    /// Distances computed so far.
+    fn computed(&self) -> u64;
+}
+
+/// What is to be done, whatever the engine.
+struct Task<'a> {
+    exec: &'a Exec<'a>,
+    space: Space<'a>,
+    options: &'a KCenter<'a>,
+    rules: Rules<'a>,
+    /// The mean of the rows, prepared.
+    mean: &'a [f64],
+}
+
+impl Task<'_> {
+    fn run(mut self, mut engine: impl Engine) -> Result<Cover> {
+        let k = self.options.k.min(self.space.rows());
+        let covered = self.rules.covered();
+        let mut trace = Trace::new(self.exec, self.options.metric);
+        let mut computed = 0;
+        let mut centres = self.add_centres(&mut engine)?;
+        let mut start = self.options.start;
+        if centres == 0 && k > 0 {
+            if start.is_none() {
+                start = self.farthest_from_mean(&covered)?;
+                computed = covered.len() as u64;
+            }
+            if let Some(row) = start.take() {
+                engine.take(row);
+                self.rules.pick(row);
+                trace.record(row, f64::INFINITY)?;
+                centres = 1;
+            }
+        }
+        let mut radius = None;
+        if centres > 0 {
+            engine.update()?;
+            if let Some(row) = start.filter(|_| k > 0) {
+                let squared = engine.squared(row);
+                engine.take(row);
+                self.rules.pick(row);
+                trace.record(row, squared)?;
+            }
+            engine.search(&mut self.rules, &mut trace, k)?;
+            self.rules.measure();
+            radius = engine.search(&mut self.rules, &mut trace, usize::MAX)?;
+        } else if !covered.is_empty() {
+            radius = Some(f64::INFINITY);
+        }
+        Ok(Cover {
+            picks: trace.picks,
+            distances: trace.distances,
+            radius: self.options.metric.finish(radius.unwrap_or(0.0)),
+            computed: computed + engine.computed(),
+        })
+    }
+
+    /// Adds what covers already; how many rows that is.
+    fn add_centres(&self, engine: &mut impl Engine) -> Result<usize> {
+        let mut count = 0;
+        if let Some(centers) = self.options.centers {
+            let others = Space::new(centers, self.options.metric, self.exec.simd);
+            others.check(self.exec, "centers", |_| true)?;
+            for row in 0..centers.rows() {
+                engine.push(&others.row(row));
+            }
+            count += centers.rows();
+        }
+        for row in self.options.labelled {
+            engine.push(&self.space.row(*row as usize));
+        }
+        Ok(count + self.options.labelled.len())
+    }
+
+    /// The row farthest from the mean; the lower of two.
+    fn farthest_from_mean(&mut self, covered: &[u32]) -> Result<Option<usize>> {
+        let squared = self.space.distances_to(self.exec, covered, self.mean)?;
+        let mut first = Ranked::LAST;
+        for (key, row) in squared.into_iter().zip(covered) {
+            let ranked = Ranked { key, row: *row };
+            if ranked.is_before(first) && self.rules.admits(*row as usize) {
+                first = ranked;
+            }
+        }
+        Ok((first.key >= 0.0).then_some(first.row as usize))
+    }
 }
 
 impl KCenter<'_> {

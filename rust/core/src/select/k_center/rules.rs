@@ -129,11 +129,27 @@ impl<'a> Rules<'a> {
             return -1.0;
         }
         match self.weights {
-            // Not the product, which would be NaN for an infinite distance.
-            Some(weights) if !self.measuring && weights[row] == 0.0 => 0.0,
-            Some(weights) if !self.measuring => self.metric.factor(weights[row]) * squared,
+            Some(weights) if !self.measuring => match self.metric.factor(weights[row]) {
+                // Not the product, which would be NaN for an infinite distance.
+                0.0 => 0.0,
+                factor => factor * squared,
+            },
             _ => squared,
         }
+    }
+
+    /// The key of a row, as its squared distance times a factor up to a cap.
+    pub(super) fn factor_and_cap(&self, row: usize) -> (f64, f64) {
+        match self.key(row, 1.0) {
+            out if out < 0.0 => (1.0, -1.0),
+            0.0 => (1.0, 0.0),
+            factor => (factor, f64::INFINITY),
+        }
+    }
+
+    /// Whether all that counts is how far rows are.
+    pub(super) const fn is_measuring(&self) -> bool {
+        self.measuring
     }
 
     /// Whether a row may be picked as things stand: bars it if not.
