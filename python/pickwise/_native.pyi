@@ -12,6 +12,8 @@ __all__ = [
     "build_info",
     "first_repeated",
     "get_num_threads",
+    "k_center",
+    "nearest",
     "score",
     "set_num_threads",
 ]
@@ -97,3 +99,26 @@ class TopK:
 def first_repeated(
     ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]],
 ) -> tuple[int, int] | None: ...
+
+def k_center(
+    embeddings: NDArray[Any],
+    k: int,
+    *,
+    metric: str,
+    centers: NDArray[Any] | None = None,
+    labelled: NDArray[np.int64] | None = None,
+    start: int | None = None,
+    weights: NDArray[np.float64] | None = None,
+    exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    groups: NDArray[np.int64] | None = None,
+    max_per_group: int | None = None,
+    min_distance: float | None = None,
+    outliers: int = 0,
+    progress: Callable[[int, float], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float, int]: ...
+def nearest(
+    embeddings: NDArray[Any],
+    centers: NDArray[Any],
+    metric: str,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...

@@ -12,6 +12,8 @@ pub enum Error {
     Shape(String),
     /// An option has a value that it cannot have.
     Option(String),
+    /// A number that nothing can be computed with.
+    Value(String),
     /// Two selections that do not belong together were to be merged.
     Mismatch(String),
     /// Bytes that are not a stored selection state.
@@ -22,7 +24,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cancelled => f.write_str("cancelled"),
-            Self::Shape(what) | Self::Option(what) | Self::Mismatch(what) => f.write_str(what),
+            Self::Shape(what) | Self::Option(what) | Self::Value(what) | Self::Mismatch(what) => {
+                f.write_str(what)
+            }
             Self::Corrupt(what) => write!(f, "not a valid selection state: {what}"),
         }
     }

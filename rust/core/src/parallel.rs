@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rayon::ThreadPool;
 
@@ -22,8 +22,10 @@ pub struct Exec<'a> {
     pub simd: Simd,
     /// Set by anyone: the work stops at the next claim.
     pub cancel: &'a AtomicBool,
-    /// Rows done so far.
+    /// Rows done so far, or picks made.
     pub done: &'a AtomicUsize,
+    /// The bits of an `f64` to be shown beside `done`: the radius of a cover.
+    pub figure: &'a AtomicU64,
 }
 
 impl Exec<'_> {
@@ -47,22 +49,39 @@ impl Exec<'_> {
         start: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, Range<usize>) + Sync,
     ) -> Result<Vec<S>> {
-        let grain = claim(row_bytes);
+        self.for_each_chunk(rows, claim(row_bytes), start, |state, range| {
+            let len = range.len();
+            work(state, range);
+            self.done.fetch_add(len, Ordering::Relaxed);
+        })
+    }
+
+    /// [`Exec::for_each_range`] for ranges of `grain` items that are not counted as
+    /// rows done.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn for_each_chunk<S: Send>(
+        &self,
+        items: usize,
+        grain: usize,
+        start: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, Range<usize>) + Sync,
+    ) -> Result<Vec<S>> {
         let next = AtomicUsize::new(0);
         let run = || {
             let mut state = start();
             while !self.cancel.load(Ordering::Relaxed) {
                 let first = next.fetch_add(grain, Ordering::Relaxed);
-                if first >= rows {
+                if first >= items {
                     break;
                 }
-                let last = rows.min(first + grain);
-                work(&mut state, first..last);
-                self.done.fetch_add(last - first, Ordering::Relaxed);
+                work(&mut state, first..items.min(first + grain));
             }
             state
         };
-        let workers = self.workers(rows, row_bytes);
+        let threads = self.pool.map_or(1, ThreadPool::current_num_threads);
+        let workers = threads.min(items.div_ceil(grain)).max(1);
         let states = match self.pool {
             Some(pool) if workers > 1 => {
                 let mut states: Vec<Option<S>> = (0..workers).map(|_| None).collect();

@@ -4,7 +4,7 @@
 //! reports progress, and turns errors and panics into Python exceptions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub(crate) struct Door<'a> {
     simd: Simd,
     progress: Option<&'a Py<PyAny>>,
+    /// Whether progress is told the figure beside the count.
+    figure: bool,
 }
 
 /// Detaches from the interpreter and calls `f`.
@@ -34,7 +36,12 @@ where
     T: Send,
 {
     let simd = simd(py)?;
-    detached(py, || f(&Door { simd, progress }))
+    let door = Door {
+        simd,
+        progress,
+        figure: false,
+    };
+    detached(py, || f(&door))
 }
 
 /// Calls `f` detached, on this thread: for work too small to watch, and for locks,
@@ -44,6 +51,14 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) ->
 }
 
 impl Door<'_> {
+    /// The same door, whose progress is told the core's figure as well.
+    pub(crate) fn with_figure(&self) -> Self {
+        Self {
+            figure: true,
+            ..*self
+        }
+    }
+
     /// Runs a job on `bytes` of input, on the pool if that is worth it.
     pub(crate) fn run<T: Send>(
         &self,
@@ -51,11 +66,13 @@ impl Door<'_> {
         job: impl FnOnce(&Exec<'_>) -> pickwise_core::Result<T> + Send,
     ) -> PyResult<T> {
         let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let figure = AtomicU64::new(f64::INFINITY.to_bits());
         let mut exec = Exec {
             pool: None,
             simd: self.simd,
             cancel: &cancel,
             done: &done,
+            figure: &figure,
         };
         let (result, interrupt) = if bytes < SMALL {
             (catch_unwind(AssertUnwindSafe(|| job(&exec))), Ok(()))
@@ -115,7 +132,13 @@ impl Door<'_> {
         Python::attach(|py| {
             py.check_signals()?;
             if let Some(progress) = self.progress {
-                progress.call1(py, (exec.done.load(Ordering::Relaxed),))?;
+                let done = exec.done.load(Ordering::Relaxed);
+                if self.figure {
+                    let figure = f64::from_bits(exec.figure.load(Ordering::Relaxed));
+                    progress.call1(py, (done, figure))?;
+                } else {
+                    progress.call1(py, (done,))?;
+                }
             }
             Ok(())
         })

@@ -9,6 +9,7 @@
     reason = "pyo3 hands over what Python passed"
 )]
 
+mod diversity;
 mod enter;
 mod ids;
 mod parse;
@@ -67,6 +68,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<score::InvalidRows>()?;
     m.add_class::<top_k::TopK>()?;
     m.add_function(wrap_pyfunction!(score::score, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::k_center, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::nearest, m)?)?;
     m.add_function(wrap_pyfunction!(ids::first_repeated, m)?)?;
     m.add_function(wrap_pyfunction!(build_info, m)?)?;
     m.add_function(wrap_pyfunction!(set_num_threads, m)?)?;

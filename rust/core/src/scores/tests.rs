@@ -6,7 +6,7 @@ mod invalid;
 mod oracle;
 mod pools;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -208,11 +208,13 @@ proptest! {
 
 fn exec<'a>(pool: Option<&'a ThreadPool>, done: &'a AtomicUsize) -> Exec<'a> {
     static NEVER: AtomicBool = AtomicBool::new(false);
+    static FIGURE: AtomicU64 = AtomicU64::new(0);
     Exec {
         pool,
         simd: Simd::detect(),
         cancel: &NEVER,
         done,
+        figure: &FIGURE,
     }
 }
 

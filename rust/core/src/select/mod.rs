@@ -7,6 +7,7 @@
 mod bounds;
 mod codec;
 mod ids;
+mod k_center;
 mod pass;
 mod sort;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
 pub use codec::{Bytes, IdKind, Stored, id_kind};
 pub use ids::{Id, Ids, Key, Name, Position, Positions, Strings, Ties};
+pub use k_center::{Cover, KCenter, k_center};
 use pass::{Pass, Scores};
 pub use sort::Columns;
 use top_k::{Row, TopK};

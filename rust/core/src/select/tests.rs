@@ -6,7 +6,7 @@ mod order;
 mod state;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -46,12 +46,14 @@ impl Rng {
 
 fn exec(pool: Option<&ThreadPool>) -> Exec<'_> {
     static NEVER: AtomicBool = AtomicBool::new(false);
+    static FIGURE: AtomicU64 = AtomicU64::new(0);
     static DONE: AtomicUsize = AtomicUsize::new(0);
     Exec {
         pool,
         simd: Simd::detect(),
         cancel: &NEVER,
         done: &DONE,
+        figure: &FIGURE,
     }
 }
 

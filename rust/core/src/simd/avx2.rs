@@ -23,6 +23,7 @@ use registers::{
 pub(crate) struct Avx2;
 
 impl Isa for Avx2 {
+    const ROOM: usize = 8;
     type F32 = F32x16;
     type F64 = F64x8;
 }

@@ -14,6 +14,7 @@ use crate::element::{bf16, f16};
 pub(crate) struct Avx512;
 
 impl Isa for Avx512 {
+    const ROOM: usize = 32;
     type F32 = F32x16;
     type F64 = F64x8;
 }

@@ -155,6 +155,8 @@ pub(crate) fn dispatch<O: Op>(simd: Simd, op: O) -> O::Out {
 
 /// The two vector types of a level.
 pub(crate) trait Isa {
+    /// Virtual vectors that its registers hold.
+    const ROOM: usize;
     type F32: Lanes<Elem = f32> + Load<f32> + Load<f16> + Load<bf16>;
     type F64: Lanes<Elem = f64> + Load<f32> + Load<f64>;
 }

@@ -14,6 +14,7 @@ use crate::element::{bf16, f16};
 pub(crate) struct Neon;
 
 impl Isa for Neon {
+    const ROOM: usize = 8;
     type F32 = F32x16;
     type F64 = F64x8;
 }

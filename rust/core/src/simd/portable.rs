@@ -8,6 +8,7 @@ use crate::element::{Element, bf16, f16};
 pub(crate) struct Portable;
 
 impl Isa for Portable {
+    const ROOM: usize = 8;
     type F32 = Plain<f32, 16>;
     type F64 = Plain<f64, 8>;
 }

@@ -1,0 +1,382 @@
+//! Prepared rows: elements as `f64`, scaled to length one under cosine.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::{Best, Metric, Sweep};
+use crate::element::{Element, ElementKind, bf16, f16};
+use crate::error::{Error, Result};
+use crate::matrix::Matrix;
+use crate::parallel::{Disjoint, Exec};
+use crate::simd::{Isa, Lanes, Load, Op, Simd, dispatch};
+
+/// Rows of more dimensions have their lanes along the dimensions.
+pub(crate) const NARROW: usize = 16;
+/// Rows whose sum is one term of the mean.
+const BLOCK: usize = 1024;
+/// Rows prepared at a time in a pass over all.
+const STEP: usize = 16;
+
+/// The rows of a matrix as points.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Space<'a> {
+    matrix: Matrix<'a>,
+    metric: Metric,
+    simd: Simd,
+}
+
+impl<'a> Space<'a> {
+    pub(crate) const fn new(matrix: Matrix<'a>, metric: Metric, simd: Simd) -> Self {
+        Self {
+            matrix,
+            metric,
+            simd,
+        }
+    }
+
+    pub(crate) const fn rows(&self) -> usize {
+        self.matrix.rows()
+    }
+
+    pub(crate) const fn dims(&self) -> usize {
+        self.matrix.cols()
+    }
+
+    /// Numbers of a prepared row: the dimensions, completed with zeros.
+    pub(crate) const fn width(&self) -> usize {
+        if self.dims() > NARROW {
+            self.dims().next_multiple_of(16)
+        } else {
+            self.dims()
+        }
+    }
+
+    /// Prepares `rows` into `out`, row after row.
+    pub(crate) fn load(&self, rows: &[u32], out: &mut [f64]) {
+        assert_eq!(out.len(), rows.len() * self.width(), "room for all rows");
+        macro_rules! run {
+            ($elem:ty) => {
+                dispatch(
+                    self.simd,
+                    Prepare::<$elem> {
+                        space: self,
+                        rows,
+                        out,
+                        types: PhantomData,
+                    },
+                )
+            };
+        }
+        match self.matrix.kind() {
+            ElementKind::F16 => run!(f16),
+            ElementKind::Bf16 => run!(bf16),
+            ElementKind::F32 => run!(f32),
+            ElementKind::F64 => run!(f64),
+        }
+    }
+
+    /// Squared distances of some rows to a point.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn distances_to(
+        &self,
+        exec: &Exec<'_>,
+        rows: &[u32],
+        point: &[f64],
+    ) -> Result<Vec<f64>> {
+        let mut squared = vec![0.0; rows.len()];
+        let out = Disjoint::new(&mut squared);
+        let width = self.width();
+        let start = || vec![0.0; STEP * width];
+        exec.for_each_chunk(rows.len(), BLOCK, start, |prepared, range| {
+            for first in range.clone().step_by(STEP) {
+                let step = first..range.end.min(first + STEP);
+                let prepared = &mut prepared[..step.len() * width];
+                self.load(&rows[step.clone()], prepared);
+                let mut best = [Best::NONE; STEP];
+                let sweep = Sweep {
+                    width,
+                    rows: prepared,
+                    centres: point,
+                    first: 0,
+                    best: &mut best[..step.len()],
+                };
+                dispatch(self.simd, sweep);
+                // SAFETY: ranges do not overlap, nor do their steps.
+                let out = unsafe { out.range(step) };
+                for (out, best) in out.iter_mut().zip(best) {
+                    *out = best.squared;
+                }
+            }
+        })?;
+        Ok(squared)
+    }
+
+    /// One prepared row.
+    pub(crate) fn row(&self, row: usize) -> Vec<f64> {
+        let mut out = vec![0.0; self.width()];
+        self.load(&[row as u32], &mut out);
+        out
+    }
+
+    /// Looks for numbers that have no distance among the rows that are `used`, and
+    /// gives the mean of these rows, prepared, and their largest magnitude.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with `name` and the first such row; [`Error::Cancelled`].
+    pub(crate) fn check(
+        &self,
+        exec: &Exec<'_>,
+        name: &str,
+        used: impl Fn(usize) -> bool + Sync,
+    ) -> Result<(Vec<f64>, f64)> {
+        let width = self.width();
+        let blocks = self.rows().div_ceil(BLOCK);
+        let start = || (Vec::new(), None, 0.0_f64);
+        let states = exec.for_each_chunk(blocks, 1, start, |(sums, bad, largest), range| {
+            for block in range {
+                let rows = block * BLOCK..self.rows().min((block + 1) * BLOCK);
+                let (sum, count, found) = self.sum_of(rows, &used, largest);
+                sums.push((block, count, sum));
+                if let Some(row) = found {
+                    *bad = Some(bad.map_or(row, |first: usize| first.min(row)));
+                }
+            }
+        })?;
+        if let Some(row) = states.iter().filter_map(|(_, bad, _)| *bad).min() {
+            return Err(self.complain(name, row));
+        }
+        let largest = states.iter().fold(0.0, |most: f64, (.., x)| most.max(*x));
+        let mut sums: Vec<_> = states.into_iter().flat_map(|(sums, ..)| sums).collect();
+        sums.sort_unstable_by_key(|(block, ..)| *block);
+        let (mut mean, mut total) = (vec![0.0; width], 0);
+        for (_, count, sum) in sums {
+            total += count;
+            for (mean, sum) in mean.iter_mut().zip(sum) {
+                *mean += sum;
+            }
+        }
+        for mean in &mut mean {
+            *mean /= total.max(1) as f64;
+        }
+        Ok((mean, largest))
+    }
+
+    /// The sum and number of the used rows of a block, and the first bad one.
+    fn sum_of(
+        &self,
+        rows: Range<usize>,
+        used: &impl Fn(usize) -> bool,
+        largest: &mut f64,
+    ) -> (Vec<f64>, usize, Option<usize>) {
+        let width = self.width();
+        let list: Vec<u32> = rows
+            .filter(|row| used(*row))
+            .map(|row| row as u32)
+            .collect();
+        let (mut sum, mut bad) = (vec![0.0; width], None);
+        let mut prepared = vec![0.0; STEP * width];
+        for step in list.chunks(STEP) {
+            let prepared = &mut prepared[..step.len() * width];
+            self.load(step, prepared);
+            let add = AddRows {
+                rows: prepared,
+                sum: &mut sum,
+                largest,
+            };
+            if !dispatch(self.simd, add) && bad.is_none() {
+                let is_bad = |row: &[f64]| row.iter().any(|x| !x.is_finite());
+                let at = prepared.chunks(width.max(1)).position(is_bad);
+                bad = at.map(|at| step[at] as usize);
+            }
+        }
+        (sum, list.len(), bad)
+    }
+
+    /// What is wrong with a bad row.
+    fn complain(&self, name: &str, row: usize) -> Error {
+        for col in 0..self.dims() {
+            let x = self.matrix.get(row, col);
+            if !x.is_finite() {
+                let x: &dyn Display = if x.is_nan() { &"nan" } else { &x };
+                return Error::Value(format!(
+                    "{name}: row {row} has {x} in column {col}; expected finite numbers: impute or exclude such rows"
+                ));
+            }
+        }
+        Error::Value(format!(
+            "{name}: row {row} is zero (or of a length that f64 cannot square), so it has no direction; exclude such rows, or use metric=\"euclidean\""
+        ))
+    }
+}
+
+/// Adds rows to a sum; whether all numbers are finite.
+struct AddRows<'a> {
+    rows: &'a [f64],
+    sum: &'a mut [f64],
+    largest: &'a mut f64,
+}
+
+impl Op for AddRows<'_> {
+    type Out = bool;
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) -> bool {
+        let width = self.sum.len().max(1);
+        // Zero times a number that is not finite is NaN.
+        let mut zero = 0.0;
+        for row in self.rows.chunks_exact(width) {
+            let (mut zeros, mut most) = ([0.0; 8], [0.0_f64; 8]);
+            let (sums, odd_sums) = self.sum.as_chunks_mut::<8>();
+            let (eights, odd) = row.as_chunks::<8>();
+            for (sum, x) in sums.iter_mut().zip(eights) {
+                for i in 0..8 {
+                    sum[i] += x[i];
+                    zeros[i] += x[i] * 0.0;
+                    most[i] = most[i].max(x[i].abs());
+                }
+            }
+            for (sum, x) in odd_sums.iter_mut().zip(odd) {
+                *sum += x;
+                zero += x * 0.0;
+                most[0] = most[0].max(x.abs());
+            }
+            for i in 0..8 {
+                zero += zeros[i];
+                *self.largest = self.largest.max(most[i]);
+            }
+        }
+        zero == 0.0
+    }
+}
+
+/// Prepares rows (see [`Space::load`]).
+struct Prepare<'a, E> {
+    space: &'a Space<'a>,
+    rows: &'a [u32],
+    out: &'a mut [f64],
+    types: PhantomData<E>,
+}
+
+/// Elements that can be widened along a row.
+pub(crate) trait Widen: Element {
+    /// Writes `len` elements as `f64`, completed with zeros to a multiple of 16.
+    ///
+    /// # Safety
+    /// The CPU must have `I`; `from` must be readable for `len` elements, `to`
+    /// writable for `len` rounded up to a multiple of 16.
+    unsafe fn widen<I: Isa>(from: *const Self, len: usize, to: *mut f64);
+}
+
+macro_rules! widen {
+    ($($elem:ty),*) => {$(
+        impl Widen for $elem {
+            #[inline(always)]
+            unsafe fn widen<I: Isa>(from: *const Self, len: usize, to: *mut f64) {
+                let whole = len / 16 * 16;
+                // SAFETY: the caller's promise.
+                unsafe {
+                    for at in (0..whole).step_by(16) {
+                        let [low, high] = I::F32::load_from(from.add(at)).widen();
+                        low.store(to.add(at));
+                        high.store(to.add(at + 8));
+                    }
+                    if whole < len {
+                        let head = I::F32::load_head(from.add(whole), len - whole, Self::ZERO);
+                        let [low, high] = head.widen();
+                        low.store(to.add(whole));
+                        high.store(to.add(whole + 8));
+                    }
+                }
+            }
+        }
+    )*};
+}
+widen!(f16, bf16, f32);
+
+impl Widen for f64 {
+    #[inline(always)]
+    unsafe fn widen<I: Isa>(from: *const Self, len: usize, to: *mut f64) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for at in 0..len {
+                *to.add(at) = from.add(at).read_unaligned();
+            }
+            for at in len..len.next_multiple_of(16) {
+                *to.add(at) = 0.0;
+            }
+        }
+    }
+}
+
+impl<E: Widen> Op for Prepare<'_, E> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let (matrix, width) = (&self.space.matrix, self.space.width());
+        let dims = matrix.cols();
+        let along = matrix.has_contiguous_rows() && dims > NARROW;
+        for (row, out) in self
+            .rows
+            .iter()
+            .zip(self.out.chunks_exact_mut(width.max(1)))
+        {
+            let row = *row as usize;
+            assert!(row < matrix.rows());
+            let from = matrix.row_ptr(row);
+            if along {
+                // SAFETY: dispatch vouches for the CPU; a row of the matrix, and
+                // `width` is `dims` rounded up.
+                unsafe { E::widen::<I>(from.cast(), dims, out.as_mut_ptr()) };
+            } else {
+                for (col, out) in out[..dims].iter_mut().enumerate() {
+                    let at = from.wrapping_offset(col.cast_signed() * matrix.col_stride());
+                    // SAFETY: an element of the matrix.
+                    *out = unsafe { at.cast::<E>().read_unaligned() }.to_f64();
+                }
+                out[dims..].fill(0.0);
+            }
+            if self.space.metric == Metric::Cosine {
+                // SAFETY: dispatch vouches for the CPU.
+                unsafe { normalise::<I>(out) };
+            }
+        }
+    }
+}
+
+/// Scales a row to length one; to NaN where that cannot be done.
+///
+/// # Safety
+/// The CPU must have `I`.
+#[inline(always)]
+unsafe fn normalise<I: Isa>(row: &mut [f64]) {
+    // SAFETY: the caller vouches for the CPU; eights of the row.
+    unsafe {
+        let mut sum = I::F64::new(0.0);
+        let (eights, odd) = row.as_chunks::<8>();
+        for x in eights {
+            let x = I::F64::load(x.as_ptr());
+            sum = x.fma(x, sum);
+        }
+        let mut last = [0.0; 8];
+        last[..odd.len()].copy_from_slice(odd);
+        let x = I::F64::load(last.as_ptr());
+        sum = x.fma(x, sum);
+        sum = sum.add(sum.swap::<4>());
+        sum = sum.add(sum.swap::<2>());
+        sum = sum.add(sum.swap::<1>());
+        let mut lanes = [0.0; 8];
+        sum.store(lanes.as_mut_ptr());
+        let scale = if lanes[0].is_normal() {
+            1.0 / lanes[0].sqrt()
+        } else {
+            f64::NAN
+        };
+        for x in row {
+            *x *= scale;
+        }
+    }
+}

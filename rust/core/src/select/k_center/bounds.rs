@@ -1,0 +1,291 @@
+//! What is known of every row's distance to its nearest centre.
+//!
+//! A row has been measured exactly against the first so many centres, screened
+//! against those after them, and has not seen the rest.
+
+use std::ops::Range;
+
+use crate::distances::{
+    Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Screened, Sift, Space, Sweep,
+};
+use crate::error::Result;
+use crate::parallel::{Disjoint, Exec};
+use crate::simd::dispatch;
+
+/// Rows that a worker brings up to date at a time.
+const STEP: usize = GROUP * GROUPS;
+/// Exact distances that cost as much as one that is screened.
+const PRICE: u64 = 8;
+/// Magnitudes (and their inverses) whose squares are safe in `f32`.
+const SAFE: f64 = (1_u64 << 40) as f64;
+/// Centres whose numbers `f32` can count.
+const COUNTABLE: usize = 1 << 24;
+
+/// See the module.
+pub(super) struct Bounds<'a> {
+    exec: &'a Exec<'a>,
+    pub space: Space<'a>,
+    centres: Centres,
+    /// None where screening tells too little.
+    screen: Option<Screen>,
+    /// An upper bound of each row's squared distance to the centres it has seen.
+    pub upper: Vec<f64>,
+    known: Vec<Known>,
+    /// Distances computed.
+    pub computed: u64,
+    /// Distances computed lately: once more for want of a clear answer, and to screen.
+    spent: (u64, u64),
+}
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// The squared distance to the nearest of the first `exact_to` centres.
+    exact: f64,
+    exact_to: u32,
+    /// Screened against the centres from `exact_to` on.
+    seen: u32,
+    screened: Screened,
+    /// The row's squared norm in the screen.
+    norm: f32,
+}
+
+impl Known {
+    const NOTHING: Self = Self {
+        exact: f64::INFINITY,
+        exact_to: 0,
+        seen: 0,
+        screened: Screened::NONE,
+        norm: 0.0,
+    };
+}
+
+impl<'a> Bounds<'a> {
+    /// Nothing is known yet. `mean` and `largest` are those of the rows.
+    pub(super) fn new(exec: &'a Exec<'a>, space: Space<'a>, mean: &[f64], largest: f64) -> Self {
+        let can_screen = space.dims() > NARROW && (1.0 / SAFE..SAFE).contains(&largest);
+        Self {
+            exec,
+            space,
+            centres: Centres::new(space.width()),
+            screen: can_screen.then(|| Screen::new(mean)),
+            upper: vec![f64::INFINITY; space.rows()],
+            known: vec![Known::NOTHING; space.rows()],
+            computed: 0,
+            spent: (0, 0),
+        }
+    }
+
+    /// Adds a prepared row to the centres.
+    pub(super) fn push(&mut self, row: &[f64]) {
+        self.centres.push(row);
+        if let Some(screen) = &mut self.screen {
+            screen.push(row);
+        }
+        if self.centres.len() > COUNTABLE {
+            self.screen = None;
+        }
+    }
+
+    /// Adds a row of the pool to the centres.
+    pub(super) fn push_row(&mut self, row: usize) {
+        let prepared = self.space.row(row);
+        self.push(&prepared);
+        self.upper[row] = 0.0;
+    }
+
+    /// Whether the bound of a row is its distance.
+    pub(super) fn is_current(&self, row: usize) -> bool {
+        self.upper[row] == 0.0 || self.known[row].exact_to as usize == self.centres.len()
+    }
+
+    /// How many centres a row has not seen.
+    pub(super) fn seen(&self, row: usize) -> u32 {
+        self.known[row].seen
+    }
+
+    fn sweep(&self, rows: &[f64], centres: &[f64], first: usize, best: &mut [Best]) {
+        let sweep = Sweep {
+            width: self.space.width(),
+            rows,
+            centres,
+            first: first as u32,
+            best,
+        };
+        dispatch(self.exec.simd, sweep);
+    }
+
+    /// Shows rows (each once) the centres that they have not seen, in parallel.
+    pub(super) fn update(&mut self, rows: &[u32]) -> Result<()> {
+        let (verified, screened) = self.spent;
+        if verified * PRICE > screened + (1 << 16) {
+            self.screen = None;
+        }
+        self.spent = (verified / 2, screened / 2);
+        let mut upper = std::mem::take(&mut self.upper);
+        let mut known = std::mem::take(&mut self.known);
+        let result = {
+            let upper = Disjoint::new(&mut upper);
+            let known = Disjoint::new(&mut known);
+            let width = self.space.width();
+            let start = || Worker {
+                prepared: vec![0.0; STEP * width],
+                pack: Pack::new(width),
+                states: Vec::with_capacity(STEP),
+                computed: 0,
+            };
+            self.exec
+                .for_each_chunk(rows.len(), STEP, start, |worker, range| {
+                    let rows = &rows[range];
+                    // SAFETY: each row is in `rows` once.
+                    let state = |row: usize| unsafe {
+                        (
+                            &mut upper.range(row..row + 1)[0],
+                            &mut known.range(row..row + 1)[0],
+                        )
+                    };
+                    worker.states.clear();
+                    for row in rows {
+                        worker.states.push(*state(*row as usize).1);
+                    }
+                    self.show(rows, worker);
+                    for (row, now) in rows.iter().zip(&worker.states) {
+                        let (upper, known) = state(*row as usize);
+                        *known = *now;
+                        *upper = upper.min(self.upper_of(now));
+                    }
+                })
+        };
+        (self.upper, self.known) = (upper, known);
+        let computed = result?.iter().map(|worker| worker.computed).sum::<u64>();
+        self.computed += computed;
+        self.spent.1 += computed;
+        Ok(())
+    }
+
+    fn upper_of(&self, known: &Known) -> f64 {
+        match &self.screen {
+            Some(screen) if known.screened.least < f32::INFINITY => {
+                let above = screen.above(known.screened.least, known.norm);
+                known.exact.min(above)
+            }
+            _ => known.exact,
+        }
+    }
+
+    /// Shows the rows of a worker the centres that they have not seen.
+    fn show(&self, rows: &[u32], worker: &mut Worker) {
+        let width = self.space.width();
+        let last = self.centres.len();
+        let prepared = &mut worker.prepared[..rows.len() * width];
+        self.space.load(rows, prepared);
+        let Some(screen) = &self.screen else {
+            let mut best = [Best::NONE; STEP];
+            let exact_to = worker.states.iter().map(|known| known.exact_to as usize);
+            let first = exact_to.min().unwrap_or(last);
+            for (best, known) in best.iter_mut().zip(&worker.states) {
+                best.squared = known.exact;
+            }
+            worker.computed += ((last - first) * rows.len()) as u64;
+            let centres = self.centres.range(first..last);
+            self.sweep(prepared, centres, first, &mut best[..rows.len()]);
+            for (known, best) in worker.states.iter_mut().zip(best) {
+                known.settle(best.squared, last);
+            }
+            return;
+        };
+        let groups = rows.len().div_ceil(GROUP);
+        let pack = &mut worker.pack;
+        pack.first.fill(last as u32);
+        for (first, known) in pack.first.iter_mut().zip(&worker.states) {
+            *first = known.seen;
+            worker.computed += (last - known.seen as usize) as u64;
+        }
+        for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
+            let fill = Fill {
+                screen,
+                pack,
+                group,
+                rows,
+            };
+            dispatch(self.exec.simd, fill);
+        }
+        dispatch(
+            self.exec.simd,
+            Sift {
+                screen,
+                pack,
+                groups,
+            },
+        );
+        for (i, known) in worker.states.iter_mut().enumerate() {
+            known.screened = known.screened.and(pack.found[i]);
+            known.norm = pack.norms[i];
+            known.seen = last as u32;
+        }
+    }
+
+    /// Measures one row against all centres, exactly.
+    pub(super) fn verify(&mut self, row: usize) {
+        let last = self.centres.len();
+        let known = self.known[row];
+        let prepared = self.space.row(row);
+        let mut best = [Best {
+            squared: known.exact,
+            ..Best::NONE
+        }];
+        let mut measure = |range: Range<usize>| {
+            self.computed += range.len() as u64;
+            let centres = self.centres.range(range.clone());
+            let sweep = Sweep {
+                width: self.space.width(),
+                rows: &prepared,
+                centres,
+                first: range.start as u32,
+                best: &mut best,
+            };
+            dispatch(self.exec.simd, sweep);
+            best[0].squared
+        };
+        let seen = known.seen.max(known.exact_to) as usize;
+        let mut rescanned = 0;
+        let mut squared = measure(seen..last);
+        let Screened {
+            least,
+            second,
+            near,
+        } = known.screened;
+        if let Some(screen) = &self.screen {
+            if screen.below(least, known.norm) < squared {
+                squared = measure(near as usize..near as usize + 1);
+            }
+            if screen.below(second, known.norm) < squared {
+                squared = measure(known.exact_to as usize..seen);
+                rescanned = seen - known.exact_to as usize;
+            }
+        } else {
+            squared = measure(known.exact_to as usize..seen);
+        }
+        self.spent.0 += rescanned as u64;
+        self.known[row].settle(squared, last);
+        self.upper[row] = squared;
+    }
+}
+
+impl Known {
+    /// The distance to the nearest of the first `centres` is known.
+    fn settle(&mut self, squared: f64, centres: usize) {
+        self.exact = squared;
+        self.exact_to = centres as u32;
+        self.seen = centres as u32;
+        self.screened = Screened::NONE;
+    }
+}
+
+/// Scratch of a worker.
+struct Worker {
+    prepared: Vec<f64>,
+    pack: Pack,
+    states: Vec<Known>,
+    computed: u64,
+}
