@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -55,6 +56,45 @@ def id_at(ids: Ids, position: int) -> int | str:
         return int(ids[position])
     offsets, text = ids
     return text[offsets[position] : offsets[position + 1]].tobytes().decode()
+
+
+def named(ids: Ids) -> NDArray[Any]:
+    """Show ids as a selection does: int64, or objects of type `str`."""
+    if isinstance(ids, np.ndarray):
+        return ids
+    return np.array([id_at(ids, position) for position in range(count_ids(ids))], dtype=object)
+
+
+def take_ids(ids: Ids, positions: NDArray[np.int64]) -> Ids:
+    """Copy the ids at some positions."""
+    if isinstance(ids, np.ndarray):
+        return ids[positions]
+    offsets, text = ids
+    lengths = np.diff(offsets)[positions]
+    ends = np.zeros(len(positions) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    # The place of each byte: where its string begins, and how far it is into it.
+    places = np.repeat(offsets[:-1][positions] - ends[:-1], lengths) + np.arange(ends[-1])
+    return ends, text[places]
+
+
+def joined(parts: Sequence[Ids]) -> Ids:
+    """Copy ids of one kind one behind the other."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+    texts = [part for part in parts if not isinstance(part, np.ndarray)]
+    lengths = np.concatenate([np.diff(offsets) for offsets, _ in texts])
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends, np.concatenate([text[offsets[0] : offsets[-1]] for offsets, text in texts])
+
+
+def among(ids: Ids, some: NDArray[np.int64] | list[str]) -> NDArray[np.uint8]:
+    """Mark the ids that are among some, both of one kind."""
+    if isinstance(ids, np.ndarray):
+        return np.isin(ids, np.asarray(some)).view(np.uint8)
+    known = set(some)
+    return np.fromiter((id_at(ids, row) in known for row in range(count_ids(ids))), np.uint8, count_ids(ids))
 
 
 def refuse_repeated(ids: Ids, name: str) -> None:
