@@ -99,7 +99,6 @@ class TopK:
 def first_repeated(
     ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]],
 ) -> tuple[int, int] | None: ...
-
 def k_center(
     embeddings: NDArray[Any],
     k: int,

@@ -1,4 +1,4 @@
-"""K-center over streams and shards: each shard is replaced by a few rows that cover it, and the picks are among those."""
+"""K-center over streams and shards: a few rows that cover a shard stand for it, and the picks are among those."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _Part(NamedTuple):
     """Rows that are kept: their embeddings, positions in the stream, and ids."""
 
     matrix: NDArray[Any]
-    index: NDArray[np.int64]
+    position: NDArray[np.int64]
     ids: Ids | None
 
     def take(self, rows: NDArray[np.int64]) -> _Part:
         ids = None if self.ids is None else take_ids(self.ids, rows)
-        return _Part(self.matrix[rows], self.index[rows], ids)
+        return _Part(self.matrix[rows], self.position[rows], ids)
 
 
 class CoverReducer(State):
@@ -58,8 +58,8 @@ class CoverReducer(State):
 
     References
     ----------
-    .. [1] G. Malkomes, M. J. Kusner, W. Chen, K. Q. Weinberger and B. Moseley. Fast distributed k-center clustering with
-       outliers on massive data. NeurIPS 2015.
+    .. [1] G. Malkomes, M. J. Kusner, W. Chen, K. Q. Weinberger and B. Moseley. Fast distributed k-center clustering
+       with outliers on massive data. NeurIPS 2015.
     .. [2] M. Ceccarello, A. Pietracaprina and G. Pucci. Solving k-center clustering (with outliers) in MapReduce and
        streaming, almost as accurately as sequentially. PVLDB 12(7), 2019.
 
@@ -90,10 +90,10 @@ class CoverReducer(State):
         super().__init__(k, exclude_ids)
         chosen = resolve(strategy)
         if not isinstance(chosen, KCenter):
-            raise ValueError(f"strategy: expected k_center, which streams can be covered by, got {chosen!r}")
+            raise ValueError(f"strategy: expected k_center or one that ranks rows, got {chosen!r}")  # noqa: TRY004
         if chosen.prefilter is not None:
             raise ValueError(
-                f"strategy: expected no prefilter, as a stream of embeddings has nothing to rank rows by, got {chosen!r}"
+                f"strategy: expected no prefilter, as embeddings alone have nothing to rank rows by, got {chosen!r}"
             )
         self.strategy = chosen
         self._labelled = None if labelled is None else np.array(as_points(labelled, "labelled"), order="C")
@@ -189,7 +189,7 @@ class CoverReducer(State):
         self._slack = max(self._slack, other._slack)
         try:
             for part in other._recent:
-                self._take(part, np.arange(len(part.index)))
+                self._take(part, np.arange(len(part.position)))
         except BaseException:
             self._recent, self._representatives, self._slack = before
             raise
@@ -263,7 +263,7 @@ class CoverReducer(State):
         for pile in (self._representatives, self._recent):
             if pile:
                 part = _stacked(pile)
-                arrays += [part.matrix, part.index]
+                arrays += [part.matrix, part.position]
                 arrays += [] if part.ids is None else [part.ids] if isinstance(part.ids, np.ndarray) else part.ids
         for array in arrays:
             # A .npy file has no name for bfloat16.
@@ -348,10 +348,12 @@ class CoverReducer(State):
         if len(bad) and not self._skip_invalid:
             row = matrix[bad[0]].astype(np.float64)
             column = int(np.argmin(np.isfinite(row)))
-            what = "is zero, so it has no direction" if np.isfinite(row).all() else f"has {row[column]} in column {column}"
+            what = (
+                "is zero, so it has no direction" if np.isfinite(row).all() else f"has {row[column]} in column {column}"
+            )
             raise ValueError(
-                f"{name}: row {bad[0]} {what}; {len(bad)} of {len(matrix)} rows are invalid; exclude such rows, or pass "
-                "invalid='skip'"
+                f"{name}: row {bad[0]} {what}; {len(bad)} of {len(matrix)} rows are invalid; exclude such rows, or "
+                "pass invalid='skip'"
             )
         out[bad] = _INVALID
         return out
@@ -400,12 +402,12 @@ class CoverReducer(State):
         whole = _in_order(_stacked(parts))
         if whole.ids is not None:
             refuse_repeated(whole.ids, "ids of the rows")
-        available = len(whole.index)
+        available = len(whole.position)
         if available < self.k and not clip:
             raise too_few(self.k, available, rows=self._count, skipped=self._skipped)
         points = Points(whole.matrix, min(self.k, available), whole.ids, self._labelled, skipped=self._skipped)
         cover = self.strategy.choose(points, self._seed, None)
-        index = whole.index[cover.indices]
+        index = whole.position[cover.indices]
         radius = cover.radius
         if not self.is_exact:
             as_length, back = _LENGTH[self.strategy.metric]
@@ -425,7 +427,7 @@ _LENGTH: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = 
 
 
 def _held(parts: Sequence[_Part]) -> int:
-    return sum(len(part.index) for part in parts)
+    return sum(len(part.position) for part in parts)
 
 
 def _stacked(parts: Sequence[_Part]) -> _Part:
@@ -434,7 +436,7 @@ def _stacked(parts: Sequence[_Part]) -> _Part:
     ids = [part.ids for part in parts if part.ids is not None]
     return _Part(
         np.concatenate([part.matrix for part in parts]),
-        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.position for part in parts]),
         joined(ids) if ids else None,
     )
 
@@ -442,7 +444,7 @@ def _stacked(parts: Sequence[_Part]) -> _Part:
 def _in_order(part: _Part) -> _Part:
     """Sort rows by their ids, which ties are broken by."""
     if part.ids is None:
-        order = np.argsort(part.index, kind="stable")
+        order = np.argsort(part.position, kind="stable")
     elif isinstance(part.ids, np.ndarray):
         order = np.argsort(part.ids, kind="stable")
     else:

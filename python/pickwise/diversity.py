@@ -48,7 +48,7 @@ def k_center(
         What is covered already: embeddings of rows that are not in the pool, ``(labelled, dims)``, or rows of the pool,
         as positions or as a boolean mask. The latter are never picked.
     metric : {"euclidean", "sqeuclidean", "cosine"}
-        The distance. Cosine is 1 − cos, and has no place for rows of zeros.
+        The distance. Cosine is 1 - cos, and has no place for rows of zeros.
     start : int, optional
         The position of the first pick. Without it, and with nothing labelled, that is the row farthest from the mean.
     weights : array_like of shape (rows,), optional
@@ -130,7 +130,7 @@ def k_center(
       id  index     score
        3      3         5
        4      4       3.1
-    >>> cover.nearest.index  # picks by their number, labelled rows from -1 down
+    >>> cover.nearest.pick  # picks by their number, labelled rows from -1 down
     array([-1, -1,  0,  0,  1])
     """
     strategy = KCenter(metric=metric, outliers=outliers, min_distance=min_distance)

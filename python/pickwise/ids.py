@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pickwise import _native, arrays, arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Ids: TypeAlias = NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]]
 """Integer ids, or string ids as Arrow lays them out: offsets ``(rows + 1,)`` into UTF-8 bytes."""
@@ -116,6 +118,13 @@ def as_excluded_ids(x: Any, name: str) -> NDArray[np.int64] | list[str] | None:
     if count == 0:
         return None
     return ids if isinstance(ids, np.ndarray) else [str(id_at(ids, position)) for position in range(count)]
+
+
+def refuse_other_kind(some: NDArray[np.int64] | list[str], *, strings: bool) -> None:
+    """Raise a `TypeError` unless excluded ids are of the kind that the ids of the rows are."""
+    if isinstance(some, list) != strings:
+        mine = "strings" if strings else "integers (positions, where no ids are given)"
+        raise TypeError(f"exclude_ids: expected {mine}, as the ids are, got the other kind")
 
 
 @dataclass(frozen=True)

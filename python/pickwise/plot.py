@@ -47,8 +47,14 @@ def draw(selection: Selection, embeddings: Any, labelled: Any, sample: int) -> F
     for name, rows, style in layers:
         x, y = ((rows - mean) @ axes).T
         # Thousands of markers are pixels in vector formats too.
-        left.scatter(x, y, label=f"{name} ({len(matrix) if name == 'pool' else len(rows)})", **style, linewidths=0,
-                     rasterized=True)
+        left.scatter(
+            x,
+            y,
+            label=f"{name} ({len(matrix) if name == 'pool' else len(rows)})",
+            **style,
+            linewidths=0,
+            rasterized=True,
+        )
     left.set(title=f"{len(selection)} rows by {selection.strategy.name}", xlabel="widest", ylabel="second widest")
     left.legend(loc="best", markerscale=1.5)
     if isinstance(selection, Cover):

@@ -141,9 +141,7 @@ class Points:
                     raise
                 raise ValueError(f"labelled: {text.removeprefix('centers: ')}") from None
 
-    def cover(
-        self, strategy: Spread, picks: NDArray[np.int64], distances: NDArray[np.float64], radius: float
-    ) -> Cover:
+    def cover(self, strategy: Spread, picks: NDArray[np.int64], distances: NDArray[np.float64], radius: float) -> Cover:
         """Make the result, and warn of what is not as it was asked for."""
         copies = int((distances == 0).sum())
         if len(picks) < self.k:
@@ -190,7 +188,7 @@ class Points:
 
 
 def as_labelled(x: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
-    """Read labelled rows: a matrix of their embeddings, or a mask of the pool or positions in it; none at all are None."""
+    """Read labelled rows: a matrix of their embeddings, or a mask of the pool or positions in it; none are None."""
     if x is None:
         return None, None
     if hasattr(x, "__fspath__") or isinstance(x, str):
@@ -208,8 +206,8 @@ def as_labelled(x: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, ND
             f"labelled: expected a matrix (rows, dims), a boolean mask or integer positions, got 1-D {x.dtype}"
         )
     given = Excluded.read(x, "labelled", rows)
-    positions = np.flatnonzero(given.mask) if given.positions is None else np.unique(given.positions)
-    return None, (positions.astype(np.int64) if len(positions) else None)
+    mask = given.between(0, rows)
+    return None, (np.flatnonzero(mask).astype(np.int64) if mask is not None and mask.any() else None)
 
 
 def _check_room(
@@ -277,7 +275,7 @@ def _weights(x: Any, rows: int) -> NDArray[np.float64]:
 
 
 def _codes(x: Any, rows: int) -> NDArray[np.int64]:
-    """Number the groups in the order in which they first occur; what can be hashed can be a group."""
+    """Turn groups, anything that can be hashed, into numbers from 0."""
     array = x if isinstance(x, (list, tuple)) else as_numpy(x, "groups")
     if isinstance(array, np.ndarray) and array.ndim != 1:
         raise ValueError(f"groups: expected the shape ({rows},), one for each row, got {array.shape}")

@@ -106,7 +106,7 @@ class Selection:
         return "\n".join([about, *lines, *more])
 
     def _figures(self) -> str:
-        """What a kind of selection says of itself beside its rows."""
+        """Tell what there is to tell beside the rows."""
         return ""
 
     def plot(self, embeddings: Any, labelled: Any = None, *, sample: int = 10_000) -> Figure:
@@ -170,14 +170,14 @@ class Nearest(NamedTuple):
 
     Attributes
     ----------
-    index : ndarray of int64 of shape (rows,)
-        0 and up: a pick, by its number in the selection. Below 0: a labelled row, −1 the first; of labelled positions
+    pick : ndarray of int64 of shape (rows,)
+        0 and up: a pick, by its number in the selection. Below 0: a labelled row, -1 the first; of labelled positions
         in the pool that is the lowest.
     distance : ndarray of float64 of shape (rows,)
         NaN for rows that were excluded.
     """
 
-    index: NDArray[np.int64]
+    pick: NDArray[np.int64]
     distance: NDArray[np.float64]
 
 
@@ -218,7 +218,7 @@ class Cover(Selection):
             return self.nearest is other.nearest
         return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(self.nearest, other.nearest, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _cover, (*super().__reduce__()[1], self.distances, self.radius, self.nearest)

@@ -6,13 +6,10 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from pickwise.ids import as_excluded_ids
+from pickwise.ids import as_excluded_ids, refuse_other_kind
 from pickwise.options import as_k
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pickwise.ids import Ids
     from pickwise.strategies import Strategy
 
@@ -55,7 +52,8 @@ class State:
     def _check(self, kind: str, columns: Any, name: str) -> None:
         """Refuse rows that are of another make than those before them."""
         if self._id_kind is None:
-            self._check_exclude_ids(kind)
+            if self._exclude_ids is not None:
+                refuse_other_kind(self._exclude_ids, strings=kind == "string")
         elif kind != self._id_kind:
             raise ValueError(f"{name}: expected {_KINDS[self._id_kind]}, as before, got {_KINDS[kind]}")
         elif columns != self._columns:
@@ -63,15 +61,10 @@ class State:
                 f"{name}: expected {self._described(self._columns)}, as before, got {self._described(columns)}"
             )
 
-    def _check_exclude_ids(self, kind: str) -> None:
-        if self._exclude_ids is not None and isinstance(self._exclude_ids, list) != (kind == "string"):
-            mine = "integers (positions, where no ids are given)" if kind != "string" else "strings"
-            raise TypeError(f"exclude_ids: expected {mine}, as the ids are, got the other kind")
-
     def _described(self, columns: Any) -> str:
         raise NotImplementedError
 
-    def _refuse_unlike(self, other: object, **options: tuple[str, Any]) -> None:
+    def _refuse_unlike(self, other: object, **options: str) -> None:
         """Refuse to be merged with what is asked for something else; options are by their attributes."""
         if type(other) is not type(self):
             raise TypeError(f"merge: expected a {type(self).__name__}, got {type(other).__name__}")

@@ -26,7 +26,7 @@ class Spread(Strategy):
     Parameters
     ----------
     metric : {"euclidean", "sqeuclidean", "cosine"}
-        How far two rows are from each other. Cosine is 1 − cos.
+        How far two rows are from each other. Cosine is 1 - cos.
     prefilter : int, optional
         In `pickwise.select`: choose among so many times `k` rows, those that rank highest by `prefilter_by`. The pool
         are then probabilities, and the embeddings are given beside them.
@@ -52,7 +52,7 @@ class Spread(Strategy):
         if isinstance(self.prefilter_by, dict):  # as `options` writes it
             object.__setattr__(self, "prefilter_by", resolve(**self.prefilter_by))
         if not isinstance(resolve(self.prefilter_by), Ranking):
-            raise ValueError(f"prefilter_by: expected a strategy that ranks rows by a score, got {self.prefilter_by!r}")
+            raise ValueError(f"prefilter_by: expected one that ranks rows, got {self.prefilter_by!r}")  # noqa: TRY004
 
     def __repr__(self) -> str:
         given = (
