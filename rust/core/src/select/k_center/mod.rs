@@ -10,7 +10,7 @@
 //! * `tops`: finds the rows with the highest bounds.
 //! * `bounds`: what is known of every row, and how to know more.
 //! * `lazy`: the rounds that put these together.
-//! * `leaves`: the same for few dimensions, over the leaves of a k-d tree.
+//! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
 
 mod bounds;
@@ -21,6 +21,7 @@ mod rules;
 mod tests;
 mod tops;
 mod trace;
+mod tree;
 
 use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
