@@ -48,8 +48,9 @@ def reducer(
     ties : {"first", "random"}
         Among equal scores: the lower id first, or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random" and random ties; with "k_center", draws the first pick if given. The seed is drawn once, here. Reducers that are to be merged need the
-        same one: give each the same integer, or send out copies of one reducer.
+        For strategy "random" and random ties; with "k_center", draws the first pick if given. The seed is drawn once,
+        here. Reducers that are to be merged need the same one: give each the same integer, or send out copies of one
+        reducer.
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings.
 

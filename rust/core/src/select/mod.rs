@@ -5,6 +5,7 @@
 //! chunks, in which order selectors were merged, or who ran them.
 
 mod codec;
+mod d2_sampling;
 mod ids;
 mod k_center;
 mod pass;
@@ -20,6 +21,7 @@ use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
 pub use codec::{Stored, holds_strings};
+pub use d2_sampling::{D2Sampling, d2_sampling};
 pub use ids::{Id, Ids, Positions, Strings, Ties};
 pub use k_center::{Cover, KCenter, k_center};
 use pass::{Pass, Scores};

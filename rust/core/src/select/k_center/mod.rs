@@ -16,11 +16,11 @@
 mod bounds;
 mod lazy;
 mod leaves;
-mod rules;
+pub(super) mod rules;
 #[cfg(test)]
 mod tests;
 mod tops;
-mod trace;
+pub(super) mod trace;
 mod tree;
 
 use crate::distances::{Metric, NARROW, Space};
@@ -210,7 +210,7 @@ impl Task<'_> {
 
 impl KCenter<'_> {
     /// Refuses what cannot be worked with.
-    fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
+    pub(super) fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
         let (rows, dims) = (matrix.rows(), matrix.cols());
         if rows == 0 || dims == 0 {
             return Err(Error::Shape(format!(
