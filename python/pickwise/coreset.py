@@ -460,7 +460,9 @@ def _or_none(x: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def _pairs(chunks: Any) -> Iterator[tuple[Any, Any]]:
-    if is_path_like(chunks) or is_array_like(chunks):
+    first = next(iter(chunks), ()) if isinstance(chunks, (list, tuple)) else None
+    in_parts = isinstance(first, tuple) or (first is not None and np.ndim(first) == 2)
+    if is_path_like(chunks) or (is_array_like(chunks) and not in_parts):
         yield chunks, None
         return
     iterable: Iterable[Any] = chunks

@@ -96,14 +96,14 @@ class Points:
         centers, positions = as_labelled(labelled, matrix.shape)
         mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
         mask, skipped = (mask, 0) if skip_invalid_by is None else _without_invalid(matrix, mask, skip_invalid_by)
-        _check_room(wanted, rows, mask, positions, skipped, clip=clip)
+        room = _room(wanted, rows, mask, positions, skipped, clip=clip)
         quota = None if max_per_group is None else as_count(max_per_group, "max_per_group", least=1)
         if (groups is None) != (quota is None):
             given, other = ("groups", "max_per_group") if quota is None else ("max_per_group", "groups")
             raise ValueError(f"{given}: expected {other} with it, got none; pass both or neither")
         return cls(
             matrix,
-            min(wanted, rows),
+            min(wanted, room),
             ids,
             centers,
             positions,
@@ -210,7 +210,7 @@ def as_labelled(x: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, ND
     return None, (np.flatnonzero(mask).astype(np.int64) if mask is not None and mask.any() else None)
 
 
-def _check_room(
+def _room(
     k: int,
     rows: int,
     exclude: NDArray[np.uint8] | None,
@@ -218,7 +218,8 @@ def _check_room(
     skipped: int,
     *,
     clip: bool,
-) -> None:
+) -> int:
+    """Count the rows that may be picked, and refuse to pick more."""
     barred = np.zeros(rows, bool) if exclude is None else exclude != 0
     excluded = int(barred.sum())
     if labelled is not None:
@@ -232,6 +233,7 @@ def _check_room(
         )
     if k > available and not clip:
         raise too_few(k, available, rows=rows, skipped=skipped, labelled=rows - excluded - available)
+    return available
 
 
 def _without_invalid(

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from pickwise.strategies import Spread
 
 
-def spread(
-    strategy: Spread, pool: Any, k: int, request: Request, *, embeddings: Any, labelled: Any
-) -> Cover:
+def spread(strategy: Spread, pool: Any, k: int, request: Request, *, embeddings: Any, labelled: Any) -> Cover:
     """Select by a strategy that chooses rows together; `pickwise.select` says what the arguments are."""
     one_of(request.invalid, "invalid", ("raise", "skip"))
     if strategy.prefilter is not None:
