@@ -70,6 +70,11 @@ impl<'a> Gauge<'a> {
         self.centres.len()
     }
 
+    /// How many centres a row has not seen.
+    pub(super) fn unseen(&self, row: usize) -> usize {
+        self.centres.len() - self.seen[row] as usize
+    }
+
     /// Adds a prepared row to the centres.
     pub(super) fn push(&mut self, row: &[f64]) {
         self.centres.push(row);

@@ -262,16 +262,15 @@ impl Sampler<'_> {
     fn draw_all(&mut self) -> Result<()> {
         let (mut draws, mut wasted) = (DRAWS[0], 0);
         while self.trace.picks.len() < self.k && self.tree.total() > 0.0 {
-            let (computed, before) = (self.gauge.computed, self.trace.picks.len());
-            self.round(draws)?;
+            let before = self.trace.picks.len();
+            let spent = self.round(draws)?;
             let picked = self.trace.picks.len() - before;
-            let spent = self.gauge.computed - computed;
-            wasted += spent * draws.saturating_sub(picked) as u64 / draws as u64;
+            wasted += spent * draws.saturating_sub(picked) / draws;
             let wanted = (self.gauge.centres() / PART).max(DRAWS[0] / 2);
             draws = (wanted * draws / picked.max(1)).clamp(DRAWS[0], (2 * draws).min(DRAWS[1]));
             let depth = (2 * self.gauge.depth).min(self.gauge.centres());
             let cost = (depth - self.gauge.depth) * self.candidates.len();
-            if depth > self.gauge.depth && wasted >= cost as u64 {
+            if depth > self.gauge.depth && wasted >= cost {
                 self.deepen(depth)?;
                 wasted = 0;
             }
@@ -279,8 +278,9 @@ impl Sampler<'_> {
         Ok(())
     }
 
-    /// Draws so many rows, and picks those that are accepted.
-    fn round(&mut self, draws: usize) -> Result<()> {
+    /// Draws so many rows, and picks those that are accepted. How many centres the
+    /// rows had not seen, taken together.
+    fn round(&mut self, draws: usize) -> Result<usize> {
         let mut drawn = Vec::with_capacity(draws);
         for _ in 0..draws {
             let (place, height) = (self.random(), self.random());
@@ -290,6 +290,8 @@ impl Sampler<'_> {
         let mut rows: Vec<u32> = drawn.iter().map(|(row, _)| *row as u32).collect();
         rows.sort_unstable();
         rows.dedup();
+        let unseen = rows.iter().map(|row| self.gauge.unseen(*row as usize));
+        let spent = unseen.sum();
         self.gauge.update(&rows)?;
         for (row, height) in drawn {
             if self.trace.picks.len() == self.k {
@@ -307,7 +309,7 @@ impl Sampler<'_> {
             let bound = self.bound(row as usize);
             self.tree.set(row as usize, bound);
         }
-        Ok(())
+        Ok(spent)
     }
 
     /// Picks what nothing tells apart by position.
