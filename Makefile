@@ -54,7 +54,7 @@ bench: $(VENV)/.dev $(VENV)/.extension ## Time everything against NumPy and the 
 	@mkdir -p .benchmarks
 	$(BENCH_ENV) $(BIN)/python -m pytest benches --scale $(SCALE) --benchmark-columns=min,median,rounds \
 		--benchmark-json=.benchmarks/engine.json
-	$(BIN)/python benches/report.py .benchmarks/engine.json
+	$(BIN)/python benches/report .benchmarks/engine.json
 
 docs: $(VENV)/.dev $(VENV)/.extension ## Build the Rust API pages; check the examples and links of the Markdown pages
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -91,7 +91,7 @@ class Race:
             self.seconds[name] = min(turns)
 
     def extrapolate(self, name: str, factor: float) -> None:
-        """Scale the time of a rival that was given fewer rows."""
+        """Scale the time of a rival that was given fewer rows, or fewer picks to make."""
         self.seconds[name] *= factor
         self._benchmark.extra_info["per_row_of"][name] = factor
 

@@ -27,6 +27,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     p = np.random.default_rng(0).dirichlet(np.ones(5), 2000).astype(np.float32)
     np.save(tmp_path / "pool.npy", p)
+    np.save(tmp_path / "predictions.npy", p)
+    rng = np.random.default_rng(0)
+    middles = 3 * rng.normal(size=(40, 16))
+    embeddings = (middles[rng.integers(0, 40, 2000)] + rng.normal(size=(2000, 16))).astype(np.float32)
+    np.save(tmp_path / "embeddings.npy", embeddings)
+    np.save(tmp_path / "labelled.npy", embeddings[:20])
     (tmp_path / "predictions").mkdir()
     for name, rows in (("a", range(1000)), ("b", range(1000, 2000))):
         columns = {f"p_{column}": p[rows, column] for column in range(5)}

@@ -111,6 +111,29 @@ def test_ctrl_c_stops_scores():
         assert_idle()
 
 
+@pytest.mark.parametrize("dims", [3, 200])
+@pytest.mark.parametrize("pick", [pw.k_center, pw.kmeans_plusplus])
+def test_ctrl_c_stops_picking(pick, dims):
+    # Without structure there is nothing to be lazy about.
+    pool = np.random.default_rng(0).random((500_000 if dims == 3 else 60_000, dims), dtype=np.float32)
+    for after in (0.02, 0.4):
+        late = interrupted(lambda: pick(pool, 50_000, random_state=0), after)
+        assert_soon(late)
+    assert_soon(interrupted(lambda: pw.k_center(pool, 2000, labelled=pool[::5], nearest=True), 0.4))
+    assert_idle()
+    assert len(pick(pool[:1000], 3, random_state=0)) == 3
+
+
+def test_ctrl_c_stops_reducing_a_shard():
+    pool = np.random.default_rng(0).random((60_000, 200), dtype=np.float32)
+    reducer = pw.reducer(pw.KCenter(shard_bytes=pool.nbytes // 2), 10_000)
+    reducer.update(pool[:1000])
+    before = reducer.to_bytes()
+    assert_soon(interrupted(lambda: reducer.update(pool), 0.5))
+    assert reducer.to_bytes() == before
+    assert_idle()
+
+
 def test_ctrl_c_stops_a_selection_of_all_rows():
     pool = np.random.default_rng(0).random(1_000_000, dtype=np.float32)
     ids = np.arange(len(pool))[::-1]

@@ -120,3 +120,32 @@ before = status("VmRSS")
 pw.select(pool, 10_000, "margin")
 """
     assert peak(code) < 32 * MIB
+
+
+def test_embeddings_stay_in_their_file(tmp_path: Path) -> None:
+    rows, dims = 400_000, 96  # 77 MB as float16, twice as much as float32
+    pool = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float16, (rows, dims))
+    rng = np.random.default_rng(0)
+    middles = rng.normal(size=(50, dims))
+    for start in range(0, rows, 50_000):
+        pool[start : start + 50_000] = middles[rng.integers(0, 50, 50_000)] + rng.normal(size=(50_000, dims)) / 5
+    pool.flush()
+    # A page of the map counts as resident once it is read; what is beyond these pages is memory of our own.
+    own = "next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('RssAnon')) * 1024"
+    code = f"""
+import threading
+most, done = 0, threading.Event()
+def watch():
+    global most
+    while not done.wait(0.005):
+        most = max(most, {own})
+thread = threading.Thread(target=watch)
+thread.start()
+start = {own}
+for pick in (pw.k_center, pw.kmeans_plusplus):
+    pick(sys.argv[1], 100)
+done.set()
+thread.join()
+assert most - start < {40 * MIB}, (most - start) / 2**20
+"""
+    peak(code, tmp_path / "x.npy")

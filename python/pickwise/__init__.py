@@ -12,14 +12,21 @@ from __future__ import annotations
 
 from pickwise._native import __version__
 from pickwise.build import build_info, warn_of_debug_build
+from pickwise.coreset import CoverReducer
+from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.reducer import Reducer, reducer
+from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select
-from pickwise.strategies import Entropy, LeastConfidence, Margin, Random, Ratio
+from pickwise.strategies import Entropy, KCenter, KMeansPlusPlus, LeastConfidence, Margin, Random, Ratio
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
+    "Cover",
+    "CoverReducer",
     "Entropy",
+    "KCenter",
+    "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
     "Random",
@@ -30,6 +37,8 @@ __all__ = [
     "build_info",
     "entropy",
     "get_num_threads",
+    "k_center",
+    "kmeans_plusplus",
     "least_confidence",
     "margin",
     "num_threads",

@@ -13,6 +13,7 @@ __all__ = [
     "first_repeated",
     "get_num_threads",
     "k_center",
+    "kmeans_plusplus",
     "nearest",
     "score",
     "set_num_threads",
@@ -99,7 +100,6 @@ class TopK:
 def first_repeated(
     ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]],
 ) -> tuple[int, int] | None: ...
-
 def k_center(
     embeddings: NDArray[Any],
     k: int,
@@ -114,6 +114,19 @@ def k_center(
     max_per_group: int | None = None,
     min_distance: float | None = None,
     outliers: int = 0,
+    progress: Callable[[int, float], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float, int]: ...
+def kmeans_plusplus(
+    embeddings: NDArray[Any],
+    k: int,
+    *,
+    metric: str,
+    seed: int,
+    centers: NDArray[Any] | None = None,
+    labelled: NDArray[np.int64] | None = None,
+    start: int | None = None,
+    weights: NDArray[np.float64] | None = None,
+    exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
     progress: Callable[[int, float], object] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float, int]: ...
 def nearest(

@@ -18,13 +18,15 @@ import numpy as np
 from pickwise import arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 """Bytes of a block that has to be copied: it stays in the cache until it is read."""
 
+_PROBABILITIES = "(rows, classes), or 1-D P(y=1)"
+_EMBEDDINGS = "(rows, dims)"
 _ON_CPU = {1, 3}  # DLPack's numbers for plain and for pinned host memory
 
 
@@ -77,15 +79,7 @@ def as_rows(x: Any, name: str, *, min_classes: int = 2, allow_empty: bool = Fals
     ValueError
         If it is ragged, has nulls or a shape that does not fit.
     """
-    pandas = sys.modules.get("pandas")
-    if isinstance(x, np.ndarray):
-        rows = _from_numpy(x, name)
-    elif pandas is not None and isinstance(x, pandas.DataFrame):
-        rows = _from_pandas(x, name)
-    elif arrow.is_arrow(x) and not (pandas is not None and isinstance(x, pandas.Series) and _is_plain(x.dtype)):
-        rows = _from_arrow(x, name)
-    else:
-        rows = _from_numpy(as_numpy(x, name), name)
+    rows = _borrowed(x, name, _PROBABILITIES)
     count, classes = rows.shape
     if count == 0 and not allow_empty:
         raise ValueError(f"{name}: expected at least one row, got none")
@@ -93,6 +87,91 @@ def as_rows(x: Any, name: str, *, min_classes: int = 2, allow_empty: bool = Fals
         mend = "pass P(y=1) as a 1-D array" if classes == 1 else "there is nothing to score"
         raise ValueError(f"{name}: expected at least {min_classes} classes (columns), got {classes}; {mend}")
     return rows
+
+
+def as_points(x: Any, name: str, *, allow_empty: bool = False) -> NDArray[Any]:
+    """Borrow embeddings as one matrix.
+
+    Parameters
+    ----------
+    x : array_like of shape (rows, dims), or path
+        What `as_rows` takes but for 1-D arrays, or a ``.npy`` file, which is mapped. What lies in pieces (Arrow chunks,
+        columns, foreign byte order) is copied into one matrix.
+    name : str
+        What the caller's argument is called, for messages.
+    allow_empty : bool
+        Whether no rows are fine.
+
+    Returns
+    -------
+    ndarray of shape (rows, dims)
+        float16, bfloat16, float32 or float64, any strides.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_rows` does, and for 1-D arrays and no dimensions.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        x = mapped(x, name)
+    rows = _borrowed(x, name, _EMBEDDINGS)
+    count, dims = rows.shape
+    if count == 0 and not allow_empty:
+        raise ValueError(f"{name}: expected at least one row, got none")
+    if rows.binary:
+        raise ValueError(f"{name}: expected the shape {_EMBEDDINGS}, got 1-D ({count},); one dimension is (rows, 1)")
+    if dims == 0:
+        raise ValueError(f"{name}: expected at least one dimension (column), got none")
+    return stacked(rows.blocks(), rows.shape, rows.dtype)
+
+
+def stacked(blocks: Iterable[NDArray[Any]], shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Put matrices one below the other; a single one stays where it is."""
+    out: NDArray[Any] | None = None
+    done = 0
+    for block in blocks:
+        if block.shape == shape and block.dtype == dtype and done == 0:
+            return block
+        if out is None:
+            out = np.empty(shape, dtype)
+        out[done : done + len(block)] = block
+        done += len(block)
+    return np.empty(shape, dtype) if out is None else out
+
+
+def mapped(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
+    """Map a ``.npy`` file into memory, read-only."""
+    if not os.fspath(path).lower().endswith(".npy"):
+        raise ValueError(f"{name}: expected an array or a .npy file, got {os.fspath(path)!r}")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{name}: {os.fspath(path)!r} is no readable .npy file: {error}") from None
+    return array
+
+
+def is_matrix(x: Any, name: str) -> bool:
+    """Tell an array-like of two dimensions from one of one."""
+    if isinstance(x, (list, tuple)):
+        return len(x) > 0 and np.ndim(x[0]) > 0
+    shape = getattr(x, "shape", None)
+    if shape is not None and len(shape) != 1:
+        return True
+    if not arrow.is_arrow(x):
+        return False
+    column = arrow.chunked(x, name)
+    return arrow.is_table(column) or arrow.is_list(column.type)
+
+
+def _borrowed(x: Any, name: str, form: str) -> Rows:
+    pandas = sys.modules.get("pandas")
+    if isinstance(x, np.ndarray):
+        return _from_numpy(x, name, form)
+    if pandas is not None and isinstance(x, pandas.DataFrame):
+        return _from_pandas(x, name, form)
+    if arrow.is_arrow(x) and not (pandas is not None and isinstance(x, pandas.Series) and _is_plain(x.dtype)):
+        return _from_arrow(x, name)
+    return _from_numpy(as_numpy(x, name), name, form)
 
 
 def as_numpy(x: Any, name: str) -> NDArray[Any]:
@@ -135,13 +214,13 @@ def is_array_like(x: object) -> bool:
     return hasattr(x, "__len__") and hasattr(x, "__getitem__")  # a DataLoader has a length, but no items
 
 
-def _from_numpy(x: NDArray[Any], name: str) -> Rows:
+def _from_numpy(x: NDArray[Any], name: str, form: str) -> Rows:
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise ValueError(f"{name}: expected no masked values, got {int(x.mask.sum())}; fill them or drop their rows")
     array = np.asarray(x)
     dtype = _checked(array.dtype, name)
     if array.ndim not in (1, 2):
-        raise ValueError(f"{name}: expected the shape (rows, classes), or 1-D P(y=1), got {array.ndim}-D {array.shape}")
+        raise ValueError(f"{name}: expected the shape {form}, got {array.ndim}-D {array.shape}")
     matrix = array.reshape(-1, 1) if array.ndim == 1 else array
     if dtype == array.dtype:
         return Rows(_shape(matrix), dtype, array.ndim == 1, whole=True, _blocks=lambda: iter((matrix,)))
@@ -202,12 +281,12 @@ def _from_arrow(x: Any, name: str) -> Rows:
     return _from_chunks(chunks, name, binary=True)
 
 
-def _from_pandas(frame: Any, name: str) -> Rows:
+def _from_pandas(frame: Any, name: str, form: str) -> Rows:
     dtypes = list(frame.dtypes)
     one_type = len(set(dtypes)) == 1 and _is_plain(dtypes[0])
     # Columns that lie in one block come out as a view; two blocks would be copied together, all of them.
     if one_type and len(frame) and np.shares_memory(frame.iloc[:1].to_numpy(), frame.iloc[:1, 0].to_numpy()):
-        return _from_numpy(frame.to_numpy(), name)
+        return _from_numpy(frame.to_numpy(), name, form)
     columns = [_pandas_column(frame.iloc[:, i], f"{name}: column {label!r}") for i, label in enumerate(frame.columns)]
     return _from_columns([str(label) for label in frame.columns], [columns], name)
 

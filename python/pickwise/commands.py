@@ -22,10 +22,11 @@ from pickwise.id_file import read_ids
 from pickwise.ids import Ids, as_ids
 from pickwise.output import WRITERS, items, writing
 from pickwise.pools import Chunk, Pool, open_pool
+from pickwise.pools.npy import NpyPool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
 from pickwise.scores import score_rows
-from pickwise.strategies import REGISTRY, Strategy, resolve
+from pickwise.strategies import REGISTRY, Ranking, Spread, Strategy, resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -55,6 +56,14 @@ class Invalid(StrEnum):
 
     raise_ = "raise"
     skip = "skip"
+
+
+class Metric(StrEnum):
+    """How far two rows are from each other."""
+
+    euclidean = "euclidean"
+    sqeuclidean = "sqeuclidean"
+    cosine = "cosine"
 
 
 def _known_strategy(name: str) -> str:
@@ -155,10 +164,44 @@ def select(
     from_logits: FromLogits = False,
     temperature: Temperature = 1.0,
     task: TaskName = Task.multiclass,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FILE",
+            show_default=False,
+            help="For k_center and kmeans++: an .npy file (rows, dims), row for row as the pool. Default: the pool "
+            "itself holds them.",
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--labelled",
+            metavar="FILE",
+            show_default=False,
+            help="For k_center and kmeans++: an .npy file of what is labelled already: embeddings (rows, dims), or "
+            "positions in the pool or a boolean mask of it.",
+        ),
+    ] = None,
+    metric: Annotated[
+        Metric, typer.Option("--metric", help="For k_center and kmeans++: the distance.")
+    ] = Metric.euclidean,
+    prefilter: Annotated[
+        int | None,
+        typer.Option(
+            "--prefilter",
+            min=1,
+            metavar="TIMES",
+            show_default=False,
+            help="For k_center and kmeans++: among so many times -k rows of the smallest margin. The pool then holds "
+            "probabilities, and --embeddings are needed.",
+        ),
+    ] = None,
     ties: Annotated[
         Ties, typer.Option("--ties", help="Of equal scores, the lower id first, or drawn by --seed.")
     ] = Ties.first,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For --strategy random and --ties random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="For random, kmeans++ and --ties random.")] = 0,
     invalid: Annotated[
         Invalid, typer.Option("--invalid", help="Rows that are no probabilities: an error, or passed over.")
     ] = Invalid.raise_,
@@ -184,20 +227,28 @@ def select(
           --probabilities 'p_*' --id doc_id -o batch.parquet
       pickwise select pool.parquet -k 1000 --id doc_id --exclude-ids batch.parquet -o next.csv
       pickwise select logits.npy -k 50 --from-logits --temperature 1.5 -o batch.jsonl
+      pickwise select emb.npy -k 1000 --strategy k_center --labelled labelled.npy -o batch.csv
+      pickwise select pool.parquet -k 1000 --strategy k_center --prefilter 10 --embeddings emb.npy
     """  # noqa: D301
     with _failing_well():
         began = time.perf_counter()
-        chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
-        opened = _open(pool, probabilities, id_column, output)
+        options = {"from_logits": from_logits, "temperature": temperature, "task": task}
+        chosen = _strategy(strategy, **options, metric=metric, prefilter=prefilter)
+        _refuse_embeddings(chosen, embeddings=embeddings, labelled=labelled)
+        source = _open(pool, probabilities, id_column, output)
+        # A lone file of embeddings is mapped, not read chunk by chunk.
+        opened = pool if isinstance(chosen, Spread) and isinstance(source, NpyPool) else source
 
         def run() -> pw.Selection:
             return pw.select(
                 opened,
                 k,
                 chosen,
-                exclude_ids=None if exclude_ids is None else read_ids(exclude_ids, strings=bool(opened.string_ids)),
+                exclude_ids=None if exclude_ids is None else read_ids(exclude_ids, strings=bool(source.string_ids)),
                 ties=ties.value,
-                random_state=seed,
+                embeddings=embeddings,
+                labelled=labelled,
+                random_state=None if strategy == "k_center" else seed,
                 invalid=invalid.value,
                 clip=clip,
                 progress=_shown(quiet),
@@ -212,7 +263,9 @@ def select(
                 writer.write(_as_table(selection))
         if not quiet:
             skipped = f", {selection.skipped} invalid rows skipped" if selection.skipped else ""
-            done = f"{len(selection)} of {opened.rows} rows by {strategy}{skipped}"
+            done = f"{len(selection)} of {source.rows} rows by {strategy}{skipped}"
+            if isinstance(selection, pw.Cover):
+                done += f", radius {selection.radius:.6g}"
             _tell(done if output is None else f"{done} in {output}", began)
 
 
@@ -250,7 +303,7 @@ def score(
     with _failing_well():
         began = time.perf_counter()
         chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
-        if not chosen.needs_matrix:
+        if not isinstance(chosen, Ranking) or not chosen.needs_matrix:
             raise typer.BadParameter(f"{strategy} gives rows no score", param_hint="'--strategy'")
         opened = _open(pool, probabilities, id_column, output)
         rows = 0
@@ -278,14 +331,21 @@ def _strategy(name: str, **options: Any) -> Strategy:
     """Make the strategy; an option that it does not have must be left as it is."""
     known = {field.name: field.default for field in dataclasses.fields(REGISTRY[name])}
     defaults = {"from_logits": False, "temperature": 1.0, "task": Task.multiclass}
+    defaults |= {"metric": Metric.euclidean, "prefilter": None}
     given = {option: value for option, value in options.items() if value != defaults[option]}
     for option in given:
         if option not in known:
             hint = f"'--{option.replace('_', '-')}'"
             raise typer.BadParameter(f"{name} has no use for it", param_hint=hint)
     return resolve(
-        name, **{option: str(value) if isinstance(value, Task) else value for option, value in given.items()}
+        name, **{option: str(value) if isinstance(value, StrEnum) else value for option, value in given.items()}
     )
+
+
+def _refuse_embeddings(strategy: Strategy, **files: Path | None) -> None:
+    for name, file in files.items():
+        if file is not None and not isinstance(strategy, Spread):
+            raise typer.BadParameter(f"{strategy.name} has no use for it", param_hint=f"'--{name}'")
 
 
 def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
@@ -294,7 +354,7 @@ def _open(pool: list[str], probabilities: list[str] | None, id_column: str | Non
     return open_pool(pool, probabilities=probabilities or None, id=id_column)
 
 
-def _scores(pool: Pool, strategy: Strategy) -> Iterator[tuple[Chunk, NDArray[Any]]]:
+def _scores(pool: Pool, strategy: Ranking) -> Iterator[tuple[Chunk, NDArray[Any]]]:
     """Score the chunks of a pool; a row that is no probability is an error that says where it is."""
     start, dtype = 0, None
     with closing(pool.chunks()) as chunks:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pickwise import _native, arrays, arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Ids: TypeAlias = NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]]
 """Integer ids, or string ids as Arrow lays them out: offsets ``(rows + 1,)`` into UTF-8 bytes."""
@@ -57,6 +60,45 @@ def id_at(ids: Ids, position: int) -> int | str:
     return text[offsets[position] : offsets[position + 1]].tobytes().decode()
 
 
+def named(ids: Ids) -> NDArray[Any]:
+    """Show ids as a selection does: int64, or objects of type `str`."""
+    if isinstance(ids, np.ndarray):
+        return ids
+    return np.array([id_at(ids, position) for position in range(count_ids(ids))], dtype=object)
+
+
+def take_ids(ids: Ids, positions: NDArray[np.int64]) -> Ids:
+    """Copy the ids at some positions."""
+    if isinstance(ids, np.ndarray):
+        return ids[positions]
+    offsets, text = ids
+    lengths = np.diff(offsets)[positions]
+    ends = np.zeros(len(positions) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    # The place of each byte: where its string begins, and how far it is into it.
+    places = np.repeat(offsets[:-1][positions] - ends[:-1], lengths) + np.arange(ends[-1])
+    return ends, text[places]
+
+
+def joined(parts: Sequence[Ids]) -> Ids:
+    """Copy ids of one kind one behind the other."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+    texts = [part for part in parts if not isinstance(part, np.ndarray)]
+    lengths = np.concatenate([np.diff(offsets) for offsets, _ in texts])
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends, np.concatenate([text[offsets[0] : offsets[-1]] for offsets, text in texts])
+
+
+def among(ids: Ids, some: NDArray[np.int64] | list[str]) -> NDArray[np.uint8]:
+    """Mark the ids that are among some, both of one kind."""
+    if isinstance(ids, np.ndarray):
+        return np.isin(ids, np.asarray(some)).view(np.uint8)
+    known = set(some)
+    return np.fromiter((id_at(ids, row) in known for row in range(count_ids(ids))), np.uint8, count_ids(ids))
+
+
 def refuse_repeated(ids: Ids, name: str) -> None:
     """Raise a `ValueError` if an id occurs twice."""
     repeated = _native.first_repeated(ids)
@@ -76,6 +118,13 @@ def as_excluded_ids(x: Any, name: str) -> NDArray[np.int64] | list[str] | None:
     if count == 0:
         return None
     return ids if isinstance(ids, np.ndarray) else [str(id_at(ids, position)) for position in range(count)]
+
+
+def refuse_other_kind(some: NDArray[np.int64] | list[str], *, strings: bool) -> None:
+    """Raise a `TypeError` unless excluded ids are of the kind that the ids of the rows are."""
+    if isinstance(some, list) != strings:
+        mine = "strings" if strings else "integers (positions, where no ids are given)"
+        raise TypeError(f"exclude_ids: expected {mine}, as the ids are, got the other kind")
 
 
 @dataclass(frozen=True)

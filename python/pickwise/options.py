@@ -16,13 +16,18 @@ _MAX = 2**63 - 1
 
 def as_k(k: Any) -> int:
     """Read how many rows are wanted: an integer of any type, at least 1."""
-    count = _integer(k)
+    return as_count(k, "k", least=1)
+
+
+def as_count(x: Any, name: str, *, least: int) -> int:
+    """Read a whole number of any type."""
+    count = _integer(x)
     if count is None:
-        raise TypeError(f"k: expected an integer, got {k!r}")
-    if count < 1:
-        raise ValueError(f"k: expected at least 1, got {count}")
+        raise TypeError(f"{name}: expected an integer, got {x!r}")
+    if count < least:
+        raise ValueError(f"{name}: expected at least {least}, got {count}")
     if count > _MAX:
-        raise ValueError(f"k: expected less than 2**63, got {count}")
+        raise ValueError(f"{name}: expected less than 2**63, got {count}")
     return count
 
 
@@ -59,9 +64,10 @@ def _integer(x: Any) -> int | None:
         return None
 
 
-def too_few(k: int, available: int, *, rows: int, skipped: int = 0) -> ValueError:
+def too_few(k: int, available: int, *, rows: int, skipped: int = 0, labelled: int = 0) -> ValueError:
     """Word that more rows are wanted than there are."""
-    excluded = rows - available - skipped
-    reasons = [f"{count} {why}" for count, why in ((excluded, "excluded"), (skipped, "invalid and skipped")) if count]
+    excluded = rows - available - skipped - labelled
+    counts = (excluded, "excluded"), (labelled, "labelled"), (skipped, "invalid and skipped")
+    reasons = [f"{count} {why}" for count, why in counts if count]
     less = f" ({', '.join(reasons)})" if reasons else ""
     return ValueError(f"k: expected at most {available}, of {rows} rows{less}, got {k}; clip=True takes what there is")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import secrets
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -121,7 +122,8 @@ class JsonlWriter:
         """Append lines."""
         line = "{" + ", ".join(f"{json.dumps(name)}: %s" for name in table) + "}\n"
         cells = [
-            map(repr if isinstance(column, np.ndarray) else _json_string, items(column)) for column in table.values()
+            map(_json_number if isinstance(column, np.ndarray) else _json_string, items(column))
+            for column in table.values()
         ]
         self._file.write("".join(map(line.__mod__, zip(*cells, strict=True))).encode())
 
@@ -173,6 +175,10 @@ def items(column: NDArray[Any] | Ids) -> list[Any]:
     offsets, text = column
     raw = text.tobytes()
     return [raw[start:stop].decode() for start, stop in itertools.pairwise(offsets.tolist())]
+
+
+def _json_number(x: float) -> str:
+    return repr(x) if math.isfinite(x) else "null"  # JSON has no infinity, which the first of all picks is at
 
 
 _json_string = json.JSONEncoder(ensure_ascii=False).encode

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 """None or False: silent; True: a tqdm bar; a function: called with the rows done and in all (None: unknown)."""
+CoverProgress: TypeAlias = bool | Callable[[int, int, float], object] | None
+"""The same; a function: called with the picks made, the picks wanted and the distance of the last one."""
 
 
 @contextmanager
@@ -21,21 +23,47 @@ def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int],
     TypeError
         If `progress` is neither a truth value nor callable.
     """
-    if progress is None or progress is False:
-        yield None
-    elif callable(progress):
+    if callable(progress):
         told = progress
         yield lambda done: told(done, total)
-    elif progress is True:
-        try:
-            from tqdm import tqdm
-        except ImportError as error:
-            message = "progress=True needs tqdm; install it with pip install 'pickwise[progress]'"
-            raise ImportError(message) from error
-        with tqdm(total=total, unit="row", unit_scale=True) as bar:
+    elif _wants_bar(progress):
+        with _bar(total, "row") as bar:
             yield lambda done: bar.update(done - bar.n)
     else:
-        raise TypeError(f"progress: expected None, True, False or a function, got {type(progress).__name__}")
+        yield None
+
+
+@contextmanager
+def reporting_cover(progress: CoverProgress, total: int) -> Iterator[Callable[[int, float], object] | None]:
+    """Yield what is to be called with the picks made and the radius, or None where nobody listens."""
+    if callable(progress):
+        told = progress
+        yield lambda picks, radius: told(picks, total, radius)
+    elif _wants_bar(progress):
+        with _bar(total, "pick") as bar:
+
+            def show(picks: int, radius: float) -> None:
+                bar.set_postfix(radius=f"{radius:.4g}", refresh=False)
+                bar.update(picks - bar.n)
+
+            yield show
+    else:
+        yield None
+
+
+def _wants_bar(progress: object) -> bool:
+    if progress is None or isinstance(progress, bool):
+        return bool(progress)
+    raise TypeError(f"progress: expected None, True, False or a function, got {type(progress).__name__}")
+
+
+def _bar(total: int | None, unit: str) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        message = "progress=True needs tqdm; install it with pip install 'pickwise[progress]'"
+        raise ImportError(message) from error
+    return tqdm(total=total, unit=unit, unit_scale=True)
 
 
 def shifted(report: Callable[[int], object] | None, start: int) -> Callable[[int], object] | None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pickwise import _native
 from pickwise.arrays import Rows, as_rows, row_count
-from pickwise.ids import Excluded, Ids, as_excluded_ids, as_ids, refuse_repeated, slice_ids
-from pickwise.options import Invalid, RandomState, Ties, as_k, as_seed, one_of, too_few
+from pickwise.coreset import CoverReducer
+from pickwise.ids import Excluded, Ids, as_ids, refuse_repeated, slice_ids
+from pickwise.options import Invalid, RandomState, Ties, as_seed, one_of, too_few
 from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
-from pickwise.strategies import REGISTRY, Strategy, resolve
+from pickwise.state import State, id_kind
+from pickwise.strategies import REGISTRY, Ranking, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-_MAGIC = b"pickwise-reducer-1\n"
 
 
 def reducer(
@@ -30,10 +28,11 @@ def reducer(
     k: int,
     *,
     exclude_ids: Any = None,
+    labelled: Any = None,
     ties: Ties = "first",
     random_state: RandomState = None,
     invalid: Invalid = "raise",
-) -> Reducer:
+) -> Reducer | CoverReducer:
     """Select from rows that arrive piece by piece: streams, shards, other engines.
 
     Parameters
@@ -44,17 +43,26 @@ def reducer(
         How many rows to select.
     exclude_ids : array_like, optional
         Ids that must not be selected.
+    labelled : array_like of shape (labelled, dims), optional
+        For strategy "k_center": embeddings that are covered already.
     ties : {"first", "random"}
         Among equal scores: the lower id first, or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random" and random ties. The seed is drawn once, here. Reducers that are to be merged need the
-        same one: give each the same integer, or send out copies of one reducer.
+        For strategy "random" and random ties; with "k_center", draws the first pick if given. The seed is drawn once,
+        here. Reducers that are to be merged need the same one: give each the same integer, or send out copies of one
+        reducer.
     invalid : {"raise", "skip"}
-        What to do about rows that are no probabilities.
+        What to do about rows that are no probabilities, or no embeddings.
 
     Returns
     -------
-    Reducer
+    Reducer or CoverReducer
+        The latter for strategy "k_center", whose chunks are embeddings.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that makes no sense, and for strategies that need the whole pool.
 
     See Also
     --------
@@ -70,10 +78,19 @@ def reducer(
     >>> left.finish().ids
     array([11, 12])
     """
-    return Reducer(strategy, k, exclude_ids=exclude_ids, ties=ties, random_state=random_state, invalid=invalid)
+    chosen = resolve(strategy)
+    if isinstance(chosen, Spread):
+        if one_of(ties, "ties", ("first", "random")) == "random":
+            raise ValueError(f"ties: expected 'first' with {chosen.name}, which has no other way, got 'random'")
+        return CoverReducer(
+            chosen, k, exclude_ids=exclude_ids, labelled=labelled, random_state=random_state, invalid=invalid
+        )
+    if labelled is not None:
+        raise TypeError(f"labelled: expected None with {chosen.name}, which has no use for it")
+    return Reducer(chosen, k, exclude_ids=exclude_ids, ties=ties, random_state=random_state, invalid=invalid)
 
 
-class Reducer:
+class Reducer(State):
     """The state of a streaming selection, of size O(k). Made by `reducer`, whose parameters it has.
 
     The selection does not depend on how the rows were cut into chunks, nor on the order of merging: a reducer that has
@@ -81,9 +98,12 @@ class Reducer:
 
     Attributes
     ----------
-    strategy : Strategy
+    strategy : Ranking
     k : int
     """
+
+    strategy: Ranking
+    _magic = b"pickwise-reducer-1\n"
 
     def __init__(
         self,
@@ -95,16 +115,18 @@ class Reducer:
         random_state: RandomState = None,
         invalid: Invalid = "raise",
     ) -> None:
-        self.strategy = resolve(strategy)
-        self.k = as_k(k)
+        super().__init__(k, exclude_ids)
+        chosen = resolve(strategy)
+        if not isinstance(chosen, Ranking):
+            raise TypeError(
+                f"strategy: expected one that ranks rows, got {chosen!r}; pickwise.reducer makes what it needs"
+            )
+        self.strategy = chosen
         self._random_ties = one_of(ties, "ties", ("first", "random")) == "random"
         self._skip_invalid = one_of(invalid, "invalid", ("raise", "skip")) == "skip"
-        self._exclude_ids = as_excluded_ids(exclude_ids, "exclude_ids")
         # Drawn only where it is used: a generator that the caller shares is not moved on for nothing.
         self._seed = as_seed(random_state) if self._random_ties or not self.strategy.needs_matrix else 0
         self._topk: _native.TopK | None = None
-        self._id_kind: str | None = None
-        self._columns: tuple[int, bool] | None = None
 
     @property
     def rows(self) -> int:
@@ -115,9 +137,6 @@ class Reducer:
     def skipped(self) -> int:
         """How many invalid rows were passed over."""
         return 0 if self._topk is None else self._topk.skipped
-
-    def __repr__(self) -> str:
-        return f"Reducer({self.strategy}, k={self.k}, rows={self.rows})"
 
     def update(self, chunk: Any, ids: Any = None, exclude: Any = None) -> None:
         """Take some rows.
@@ -223,19 +242,10 @@ class Reducer:
         ValueError
             If the two do not belong together, or if both know their rows by position only.
         """
-        if not isinstance(other, Reducer):
-            raise TypeError(f"merge: expected a Reducer, got {type(other).__name__}")
-        for what, mine, theirs in (
-            ("strategies", self.strategy, other.strategy),
-            ("k", self.k, other.k),
-            ("ties", self._random_ties, other._random_ties),
-            ("seeds (give every reducer the same random_state)", self._seed, other._seed),
-        ):
-            if mine != theirs:
-                raise ValueError(f"merge: the reducers have different {what}: {mine} and {theirs}")
+        self._refuse_unlike(other, _random_ties="ties", _seed="seeds (give every reducer the same random_state)")
         if other._topk is None or other._id_kind is None:
             return
-        self._agree(other._id_kind, other._columns, "merge")
+        self._check(other._id_kind, other._columns, "merge")
         if self._topk is None:
             self._topk = self._new(other._id_kind, other._columns)
         self._topk.merge(other._topk)
@@ -271,22 +281,14 @@ class Reducer:
 
     def to_bytes(self) -> bytes:
         """Return all of the state, options included, for `from_bytes` on any machine."""
-        # Once there is a native state, the excluded ids are in it.
-        exclude_ids = self._exclude_ids if self._topk is None else None
-        header = {
-            "strategy": self.strategy.name,
-            "options": self.strategy.options,
-            "k": self.k,
+        header = self._header() | {
             "random_ties": self._random_ties,
             "skip_invalid": self._skip_invalid,
             "seed": self._seed,
-            "exclude_ids": exclude_ids.tolist() if isinstance(exclude_ids, np.ndarray) else exclude_ids,
-            "id_kind": self._id_kind,
-            "columns": self._columns,
         }
-        state = b"" if self._topk is None else self._topk.to_bytes()
-        content = json.dumps(header).encode() + b"\n" + state
-        return _MAGIC + zlib.crc32(content).to_bytes(4) + content
+        if self._topk is None:
+            return self._pack(header, b"")
+        return self._pack(header | {"exclude_ids": None}, self._topk.to_bytes())  # the native state has them
 
     @staticmethod
     def from_bytes(data: bytes) -> Reducer:
@@ -297,13 +299,8 @@ class Reducer:
         ValueError
             If the bytes are damaged or something else.
         """
-        start = len(_MAGIC) + 4
-        content = data[start:]
-        if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != zlib.crc32(content).to_bytes(4):
-            raise ValueError("from_bytes: expected what Reducer.to_bytes returned; the bytes are damaged or others")
-        text, _, state = content.partition(b"\n")
+        header, state = Reducer._unpack(data)
         try:
-            header = json.loads(text)
             made = Reducer(
                 REGISTRY[header["strategy"]](**header["options"]),
                 header["k"],
@@ -320,45 +317,28 @@ class Reducer:
             made._topk = _native.TopK.from_bytes(state)
         return made
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Reducer.from_bytes, (self.to_bytes(),)
-
     def _begin(self, rows: Rows | int, ids: Ids | None, name: str) -> _native.TopK:
         """Check that a chunk is of the same make as those before it; the first one settles what that is."""
-        kind = "position" if ids is None else "integer" if isinstance(ids, np.ndarray) else "string"
+        kind = id_kind(ids)
         columns = None if isinstance(rows, int) else (rows.shape[1], rows.binary)
-        self._agree(kind, columns, name)
+        self._check(kind, columns, name)
         if self._topk is None:
             self._topk = self._new(kind, columns)
             self._id_kind, self._columns = kind, columns
         return self._topk
 
-    def _agree(self, kind: str, columns: tuple[int, bool] | None, name: str) -> None:
-        if self._id_kind is None:
-            return
-        if kind != self._id_kind:
-            words = {"position": "no ids", "integer": "integer ids", "string": "string ids"}
-            raise ValueError(f"{name}: expected {words[self._id_kind]}, as before, got {words[kind]}")
-        if columns != self._columns:
-            raise ValueError(f"{name}: expected {_shape(self._columns)}, as before, got {_shape(columns)}")
+    def _described(self, columns: tuple[int, bool] | None) -> str:
+        if columns is None:
+            return "nothing but the number of rows"
+        count, binary = columns
+        return "1-D P(y=1)" if binary else f"{count} classes"
 
     def _new(self, kind: str, columns: tuple[int, bool] | None) -> _native.TopK:
-        exclude_ids = self._exclude_ids
-        if exclude_ids is not None and isinstance(exclude_ids, list) != (kind == "string"):
-            mine = "integers (positions, where no ids are given)" if kind != "string" else "strings"
-            raise TypeError(f"exclude_ids: expected {mine}, as the ids are, got the other kind")
         return _native.TopK(
             self.strategy.score(binary=columns is not None and columns[1]),
             self.k,
             tie_seed=self._seed if self._random_ties else None,
             seed=self._seed,
             ids=kind,
-            exclude_ids=exclude_ids,
+            exclude_ids=self._exclude_ids,
         )
-
-
-def _shape(columns: tuple[int, bool] | None) -> str:
-    if columns is None:
-        return "nothing but the number of rows"
-    count, binary = columns
-    return "1-D P(y=1)" if binary else f"{count} classes"

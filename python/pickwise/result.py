@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import polars as pl
+    from matplotlib.figure import Figure
     from numpy.typing import DTypeLike, NDArray
 
     from pickwise.strategies import Strategy
@@ -72,8 +73,9 @@ class Selection:
         return self.ids.copy() if copy else self.ids
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Selection):
+        if type(other) is not type(self):
             return NotImplemented
+        assert isinstance(other, Selection)  # noqa: S101 - for the type checker
         return (
             (self.strategy, self.skipped) == (other.strategy, other.skipped)
             and np.array_equal(self.ids, other.ids)
@@ -100,7 +102,38 @@ class Selection:
             "  ".join(["", *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))]) for row in table
         ]
         more = [f"  … {len(self) - len(rows)} more"] if len(self) > len(rows) else []
-        return "\n".join([f"Selection of {len(self)} rows by {self.strategy}{skipped}", *lines, *more])
+        about = f"{type(self).__name__} of {len(self)} rows by {self.strategy}{self._figures()}{skipped}"
+        return "\n".join([about, *lines, *more])
+
+    def _figures(self) -> str:
+        """Tell what there is to tell beside the rows."""
+        return ""
+
+    def plot(self, embeddings: Any, labelled: Any = None, *, sample: int = 10_000) -> Figure:
+        """Draw the selected rows over the pool, projected to the two directions in which it is widest.
+
+        Parameters
+        ----------
+        embeddings : array_like of shape (rows, dims), or path
+            The pool that the rows were selected from, row for row.
+        labelled : array_like, optional
+            Labelled rows to be drawn as well, as `k_center` takes them.
+        sample : int
+            The most rows of the pool that are drawn, every so many; the directions are found from these.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel; a `Cover` has a second one, with the distance at each pick.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from pickwise.plot import draw
+
+        return draw(self, embeddings, labelled, sample)
 
     def to_polars(self) -> pl.DataFrame:
         """Return a Polars DataFrame with the columns ``id``, ``index`` and ``score``, best first.
@@ -130,3 +163,70 @@ class Selection:
         except ImportError as error:
             raise ImportError("to_pandas needs pandas; install it with pip install 'pickwise[pandas]'") from error
         return pd.DataFrame({"id": self.ids, "index": self.indices, "score": self.scores})
+
+
+class Nearest(NamedTuple):
+    """The nearest pick or labelled row of every row of a pool.
+
+    Attributes
+    ----------
+    pick : ndarray of int64 of shape (rows,)
+        0 and up: a pick, by its number in the selection. Below 0: a labelled row, -1 the first; of labelled positions
+        in the pool that is the lowest.
+    distance : ndarray of float64 of shape (rows,)
+        NaN for rows that were excluded.
+    """
+
+    pick: NDArray[np.int64]
+    distance: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cover(Selection):
+    """A selection of rows that are far from each other, in the order in which they were picked.
+
+    It is a `Selection`, whose scores are the distances (times the weights, if there were any).
+
+    Attributes
+    ----------
+    distances : ndarray of float64 of shape (k,)
+        How far each pick was from all before it and from the labelled rows: by k-center, the radius before the pick. Of
+        the first pick, with nothing labelled, infinity.
+    radius : float
+        The largest distance of a row to its nearest pick or labelled row: the radius after the last pick.
+    nearest : Nearest or None
+        The nearest pick or labelled row of every row, if it was asked for.
+    """
+
+    distances: NDArray[np.float64] = field(kw_only=True)
+    radius: float = field(kw_only=True)
+    nearest: Nearest | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for array in (self.distances, *(self.nearest or ())):
+            array.flags.writeable = False
+
+    def __eq__(self, other: object) -> bool:
+        same = super().__eq__(other)
+        if same is not True:
+            return same
+        assert isinstance(other, Cover)  # noqa: S101 - for the type checker
+        if self.radius != other.radius or not np.array_equal(self.distances, other.distances):
+            return False
+        if self.nearest is None or other.nearest is None:
+            return self.nearest is other.nearest
+        return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(self.nearest, other.nearest, strict=True))
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _cover, (*super().__reduce__()[1], self.distances, self.radius, self.nearest)
+
+    def _figures(self) -> str:
+        return f", radius {self.radius:.6g}"
+
+
+def _cover(*fields: Any) -> Cover:
+    *selection, distances, radius, nearest = fields
+    return Cover(*selection, distances=distances, radius=radius, nearest=nearest)

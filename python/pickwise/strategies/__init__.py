@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from pickwise.strategies.base import Strategy
+from pickwise.strategies.base import Ranking, Strategy
 from pickwise.strategies.random import Random
+from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
 from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
 
-__all__ = ["REGISTRY", "Entropy", "LeastConfidence", "Margin", "Random", "Ratio", "Strategy", "resolve"]
+__all__ = [
+    "REGISTRY",
+    "Entropy",
+    "KCenter",
+    "KMeansPlusPlus",
+    "LeastConfidence",
+    "Margin",
+    "Random",
+    "Ranking",
+    "Ratio",
+    "Spread",
+    "Strategy",
+    "resolve",
+]
 
 REGISTRY: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random)
+    strategy.name: strategy for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus)
 }
 """Every strategy by its name."""
 

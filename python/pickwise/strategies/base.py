@@ -1,4 +1,4 @@
-"""What a strategy is: a frozen dataclass that says how rows are ranked."""
+"""What a strategy is: a frozen dataclass that says how rows are chosen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How rows are ranked. Its fields are its options, so that it prints, compares, hashes and pickles.
+    """How rows are chosen. Its fields are its options, so that it prints, compares, hashes and pickles.
 
     Attributes
     ----------
@@ -25,6 +25,11 @@ class Strategy:
     def options(self) -> dict[str, Any]:
         """The options by name, as JSON can hold them."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking(Strategy):
+    """A strategy that gives each row a score, whatever the other rows are, and chooses the highest."""
 
     @property
     def needs_matrix(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pickwise.strategies.base import Strategy
+from pickwise.strategies.base import Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
-class Random(Strategy):
+class Random(Ranking):
     """Rows drawn evenly at random, without replacement.
 
     The draw hashes the seed (``random_state``) with each row's id, so that it depends neither on the chunks a pool

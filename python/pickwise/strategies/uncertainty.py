@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pickwise import scores
-from pickwise.strategies.base import Strategy
+from pickwise.strategies.base import Ranking
 
 if TYPE_CHECKING:
     from pickwise import _native
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uncertainty(Strategy):
+class Uncertainty(Ranking):
     """What the strategies have in common that rank by an uncertainty score.
 
     Parameters

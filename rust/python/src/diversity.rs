@@ -1,9 +1,11 @@
-//! Covers of pools: greedy k-center, and the nearest centre of every row.
+//! Covers of pools: greedy k-center, D² sampling, and the nearest centre of every row.
 
 use numpy::{PyArray1, PyUntypedArray};
 use pickwise_core::distances::{Metric, Nearest, nearest as core_nearest};
 use pickwise_core::matrix::Matrix;
-use pickwise_core::select::{KCenter, k_center as core_k_center};
+use pickwise_core::select::{
+    Cover as CoreCover, D2Sampling, KCenter, d2_sampling, k_center as core_k_center,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -89,13 +91,54 @@ pub(crate) fn k_center<'py>(
         let door = door.with_figure();
         door.run(bytes, |exec| core_k_center(exec, &view, &options))
     })?;
+    Ok(wrap(py, cover))
+}
+
+fn wrap(py: Python<'_>, cover: CoreCover) -> Cover<'_> {
     let picks = cover.picks.iter().map(|row| *row as i64);
-    Ok((
+    (
         PyArray1::from_iter(py, picks),
         PyArray1::from_vec(py, cover.distances),
         cover.radius,
         cover.computed,
-    ))
+    )
+}
+
+/// Draws up to `k` rows from the D² distribution: the seeding of k-means++.
+#[pyfunction]
+#[pyo3(signature = (embeddings, k, *, metric, seed, centers=None, labelled=None, start=None, weights=None, exclude=None, progress=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+pub(crate) fn kmeans_plusplus<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    k: usize,
+    metric: &str,
+    seed: u64,
+    centers: Option<&Bound<'_, PyUntypedArray>>,
+    labelled: Option<&Bound<'_, PyUntypedArray>>,
+    start: Option<usize>,
+    weights: Option<&Bound<'_, PyUntypedArray>>,
+    exclude: Option<&Bound<'_, PyUntypedArray>>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Cover<'py>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let options = D2Sampling {
+        k,
+        metric: self::metric(metric)?,
+        seed,
+        centers: centers.map(|c| matrix(c, "centers")).transpose()?,
+        labelled: slice(labelled, b"i", "labelled")?.unwrap_or(&[]),
+        start,
+        weights: slice(weights, b"f", "weights")?,
+        exclude: slice(exclude, b"bu", "exclude")?,
+    };
+    let size = view.cols().saturating_mul(view.kind().size());
+    let bytes = size.saturating_mul(view.rows()).saturating_mul(k.max(1));
+    let cover = enter(py, progress.as_ref(), |door| {
+        let door = door.with_figure();
+        door.run(bytes, |exec| d2_sampling(exec, &view, &options))
+    })?;
+    Ok(wrap(py, cover))
 }
 
 /// The nearest row of `centers` for each row of `embeddings`, and its distance.

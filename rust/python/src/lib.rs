@@ -69,6 +69,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<top_k::TopK>()?;
     m.add_function(wrap_pyfunction!(score::score, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::k_center, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::kmeans_plusplus, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::nearest, m)?)?;
     m.add_function(wrap_pyfunction!(ids::first_repeated, m)?)?;
     m.add_function(wrap_pyfunction!(build_info, m)?)?;

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod codec;
+mod d2_sampling;
 mod ids;
 mod k_center;
 mod pass;
@@ -22,6 +23,7 @@ use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
 pub use codec::{Bytes, IdKind, Stored, id_kind};
+pub use d2_sampling::{D2Sampling, d2_sampling};
 pub use ids::{Id, Ids, Key, Name, Position, Positions, Strings, Ties};
 pub use k_center::{Cover, KCenter, k_center};
 use pass::{Pass, Scores};

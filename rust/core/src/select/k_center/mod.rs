@@ -10,18 +10,20 @@
 //! * `tops`: finds the rows with the highest bounds.
 //! * `bounds`: what is known of every row, and how to know more.
 //! * `lazy`: the rounds that put these together.
+//! * `warm`: first bounds where many rows cover already.
 //! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
 
 mod bounds;
 mod lazy;
 mod leaves;
-mod rules;
+pub(super) mod rules;
 #[cfg(test)]
 mod tests;
 mod tops;
-mod trace;
+pub(super) mod trace;
 mod tree;
+mod warm;
 
 use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
@@ -106,9 +108,9 @@ pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> 
 trait Engine {
     /// Adds a prepared row to the centres.
     fn push(&mut self, centre: &[f64]);
-    /// Brings all rows up to date.
+    /// Bounds the distances of all rows to the centres that are there.
     fn update(&mut self) -> Result<()>;
-    /// The squared distance of a row just brought up to date.
+    /// The squared distance of a row, after an update.
     fn squared(&mut self, row: usize) -> f64;
     /// Adds a row of the pool to the centres.
     fn take(&mut self, row: usize);
@@ -210,7 +212,7 @@ impl Task<'_> {
 
 impl KCenter<'_> {
     /// Refuses what cannot be worked with.
-    fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
+    pub(super) fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
         let (rows, dims) = (matrix.rows(), matrix.cols());
         if rows == 0 || dims == 0 {
             return Err(Error::Shape(format!(

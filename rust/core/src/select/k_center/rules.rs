@@ -58,7 +58,7 @@ enum Standing {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Rules<'a> {
+pub(in crate::select) struct Rules<'a> {
     standing: Vec<Standing>,
     weights: Option<&'a [f64]>,
     groups: Option<&'a [i64]>,
@@ -72,7 +72,7 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(rows: usize, options: &KCenter<'a>) -> Self {
+    pub(in crate::select) fn new(rows: usize, options: &KCenter<'a>) -> Self {
         let mut standing = vec![Standing::Candidate; rows];
         if let Some(mask) = options.exclude {
             for (standing, mask) in standing.iter_mut().zip(mask) {
@@ -103,12 +103,12 @@ impl<'a> Rules<'a> {
     }
 
     /// Whether the numbers of a row matter.
-    pub(super) fn is_used(&self, row: usize) -> bool {
+    pub(in crate::select) fn is_used(&self, row: usize) -> bool {
         self.standing[row] != Standing::Excluded
     }
 
     /// The rows that are to be covered.
-    pub(super) fn covered(&self) -> Vec<u32> {
+    pub(in crate::select) fn covered(&self) -> Vec<u32> {
         let is_covered = |row: &u32| {
             let standing = self.standing[*row as usize];
             matches!(standing, Standing::Candidate | Standing::Barred)
@@ -153,7 +153,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Whether a row may be picked as things stand: bars it if not.
-    pub(super) fn admits(&mut self, row: usize) -> bool {
+    pub(in crate::select) fn admits(&mut self, row: usize) -> bool {
         if self.measuring {
             return true;
         }

@@ -8,7 +8,7 @@ use crate::parallel::Exec;
 
 /// Picks in order.
 #[derive(Debug)]
-pub(super) struct Trace<'a> {
+pub(in crate::select) struct Trace<'a> {
     exec: &'a Exec<'a>,
     metric: Metric,
     pub picks: Vec<usize>,
@@ -16,7 +16,7 @@ pub(super) struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    pub(super) const fn new(exec: &'a Exec<'a>, metric: Metric) -> Self {
+    pub(in crate::select) const fn new(exec: &'a Exec<'a>, metric: Metric) -> Self {
         Self {
             exec,
             metric,
@@ -29,7 +29,7 @@ impl<'a> Trace<'a> {
     ///
     /// # Errors
     /// [`Error::Cancelled`].
-    pub(super) fn record(&mut self, row: usize, squared: f64) -> Result<()> {
+    pub(in crate::select) fn record(&mut self, row: usize, squared: f64) -> Result<()> {
         let distance = self.metric.finish(squared);
         self.picks.push(row);
         self.distances.push(distance);

@@ -1,0 +1,158 @@
+"""Selections by a score: every row by itself, in one pass, whatever the pool is."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pickwise.arrays import Rows, as_rows, is_array_like, row_count
+from pickwise.ids import Excluded, Ids, as_ids, count_ids, refuse_repeated, slice_ids
+from pickwise.options import Invalid, RandomState, Ties, too_few
+from pickwise.pools import is_path_like, open_pool
+from pickwise.pools.table import is_table
+from pickwise.progress import Progress, reporting, shifted
+from pickwise.reducer import Reducer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from pickwise.strategies import Ranking
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What `select` was asked for beside a pool, a strategy and `k`; it documents these."""
+
+    ids: Any
+    exclude: Any
+    exclude_ids: Any
+    ties: Ties
+    random_state: RandomState
+    invalid: Invalid
+    clip: bool
+    progress: Progress
+    probabilities: str | Sequence[str] | None
+    id: str | None
+
+
+def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer:
+    """Read a pool from its start to its end, and return the reducer that has taken it."""
+    if source.rows == 0:
+        raise ValueError("pool: expected at least one row, got none")
+    if source.rows is not None and k > source.rows:
+        if not request.clip:
+            raise too_few(k, source.rows, rows=source.rows)
+        k = source.rows
+    given = None if request.ids is None else as_ids(request.ids, "ids", source.rows)
+    if given is not None:
+        refuse_repeated(given, "ids")
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", source.rows)
+    reducer = Reducer(
+        strategy,
+        k,
+        exclude_ids=request.exclude_ids,
+        ties=request.ties,
+        random_state=request.random_state,
+        invalid=request.invalid,
+    )
+    start = 0
+    with reporting(request.progress, source.rows) as report, closing(source.pieces()) as pieces:
+        for rows, own_ids in pieces:
+            end = start + (rows if isinstance(rows, int) else rows.shape[0])
+            reducer.take(
+                rows,
+                _ids_between(given, own_ids, start, end),
+                None if excluded is None else excluded.between(start, end),
+                name="pool",
+                report=shifted(report, start),
+                locate=source.locate,
+            )
+            start = end
+            if report is not None:
+                report(start)
+    if given is not None and count_ids(given) != start:
+        raise ValueError(f"ids: expected {start}, one for each row, got {count_ids(given)}")
+    if excluded is not None:
+        excluded.check(start)
+    return reducer
+
+
+def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
+    """Tell a matrix in memory from a pool with columns to choose, or one that is read chunk by chunk."""
+    if is_table(pool):
+        # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
+        return probabilities is None and id is None and len(set(getattr(pool, "dtypes", ()))) == 1
+    if not is_array_like(pool) or is_path_like(pool):
+        return False
+    for name, value in (("probabilities", probabilities), ("id", id)):
+        if value is not None:
+            raise TypeError(f"{name}={value!r} names columns, but a {type(pool).__name__} has none")
+    return True
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pool as it is read.
+
+    Attributes
+    ----------
+    rows : int or None
+        None where it is only known after reading.
+    pieces : callable
+        Yields rows, or only their number where the strategy needs no more, and the ids that the pool has for them.
+    locate : callable or None
+        Says where a row is.
+    """
+
+    rows: int | None
+    pieces: Callable[[], Generator[tuple[Rows | int, Ids | None], None, None]]
+    locate: Callable[[int], str] | None
+
+
+def open_source(
+    pool: Any,
+    strategy: Ranking,
+    probabilities: str | Sequence[str] | None,
+    id: str | None,  # noqa: A002
+) -> Source:
+    """Open whatever a pool is."""
+    if is_matrix_like(pool, probabilities, id):
+        return _from_array(pool, strategy)
+    opened = open_pool(pool, probabilities=probabilities, id=id)
+
+    def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
+        with closing(opened.chunks()) as chunks:
+            for matrix, ids in chunks:
+                if not strategy.needs_matrix:
+                    yield len(matrix), ids
+                    continue
+                binary = matrix.shape[1] < strategy.min_classes
+                values = matrix[:, 0] if binary else matrix
+                yield as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True), ids
+
+    return Source(opened.rows, pieces, opened.locate)
+
+
+def _from_array(pool: Any, strategy: Ranking) -> Source:
+    rows: Rows | int
+    if strategy.needs_matrix:
+        rows = as_rows(pool, "pool", min_classes=strategy.min_classes)
+        count = rows.shape[0]
+    else:
+        rows = count = row_count(pool, "pool")
+
+    def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
+        yield rows, None
+
+    return Source(count, pieces, None)
+
+
+def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:
+    if given is None:
+        return own
+    if own is not None:
+        raise ValueError("ids: expected None, because the pool brings its own ids")
+    if count_ids(given) < stop:
+        raise ValueError(f"ids: expected one for each row, at least {stop}, got {count_ids(given)}")
+    return slice_ids(given, start, stop)

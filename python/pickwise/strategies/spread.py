@@ -1,0 +1,193 @@
+"""Rows that are far from each other and from what is labelled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pickwise import _native
+from pickwise.options import as_count, as_seed, one_of
+from pickwise.strategies.base import Ranking, Strategy
+
+if TYPE_CHECKING:
+    from pickwise.options import RandomState
+    from pickwise.points import Points
+    from pickwise.progress import CoverProgress
+    from pickwise.result import Cover
+
+METRICS = ("euclidean", "sqeuclidean", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Spread(Strategy):
+    """What the strategies have in common that choose rows together, by how far apart their embeddings are.
+
+    Parameters
+    ----------
+    metric : {"euclidean", "sqeuclidean", "cosine"}
+        How far two rows are from each other. Cosine is 1 - cos.
+    prefilter : int, optional
+        In `pickwise.select`: choose among so many times `k` rows, those that rank highest by `prefilter_by`. The pool
+        are then probabilities, and the embeddings are given beside them.
+    prefilter_by : str or Strategy
+        What ranks rows for the prefilter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an option that makes no sense.
+    """
+
+    metric: str = "euclidean"
+    prefilter: int | None = None
+    prefilter_by: str | Strategy = "margin"
+
+    def __post_init__(self) -> None:
+        from pickwise.strategies import resolve
+
+        one_of(self.metric, "metric", METRICS)
+        if self.prefilter is not None:
+            object.__setattr__(self, "prefilter", as_count(self.prefilter, "prefilter", least=1))
+        if isinstance(self.prefilter_by, dict):  # as `options` writes it
+            object.__setattr__(self, "prefilter_by", resolve(**self.prefilter_by))
+        if not isinstance(resolve(self.prefilter_by), Ranking):
+            raise ValueError(f"prefilter_by: expected one that ranks rows, got {self.prefilter_by!r}")  # noqa: TRY004
+
+    def __repr__(self) -> str:
+        given = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.default is MISSING or getattr(self, field.name) != field.default
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name, as JSON can hold them."""
+        by = self.prefilter_by
+        return super().options | {"prefilter_by": by if isinstance(by, str) else {"strategy": by.name, **by.options}}
+
+    @property
+    def ranking(self) -> Ranking:
+        """What ranks rows for the prefilter."""
+        from pickwise.strategies import resolve
+
+        ranking = resolve(self.prefilter_by)
+        assert isinstance(ranking, Ranking)  # noqa: S101 - checked when it was made
+        return ranking
+
+    def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
+        """Choose among points that are already checked; the functions and `pickwise.select` end here."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KCenter(Spread):
+    """Each row is the farthest from all before it and from all labelled rows; see `pickwise.k_center`.
+
+    Parameters
+    ----------
+    outliers : int
+        So many of the farthest rows are left uncovered.
+    min_distance : float, optional
+        Rows nearer than this to a pick or a labelled row are not picked.
+    mu : int
+        In `pickwise.reducer`: each shard is represented by `mu` times as many rows as are wanted. More make the cover
+        better and cost memory.
+    shard_bytes : int
+        In `pickwise.reducer`: bytes of embeddings that make a shard. A stream that is smaller is kept whole, and its
+        selection is exact.
+    metric, prefilter, prefilter_by
+        As in `Spread`.
+
+    Examples
+    --------
+    >>> import pickwise as pw
+    >>> pw.KCenter(metric="cosine", prefilter=10)
+    KCenter(metric='cosine', prefilter=10)
+    >>> pw.select([[0.0], [4.0], [5.0], [9.0]], 3, pw.KCenter()).scores
+    array([inf,  9.,  4.])
+    """
+
+    name: ClassVar[str] = "k_center"
+    outliers: int = 0
+    min_distance: float | None = None
+    mu: int = 2
+    shard_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option, least in (("outliers", 0), ("mu", 1), ("shard_bytes", 1)):
+            object.__setattr__(self, option, as_count(getattr(self, option), option, least=least))
+        if self.min_distance is not None:
+            if isinstance(self.min_distance, (bool, str)) or not hasattr(self.min_distance, "__float__"):
+                raise TypeError(f"min_distance: expected a number, got {self.min_distance!r}")
+            object.__setattr__(self, "min_distance", float(self.min_distance))
+            if not 0 <= self.min_distance < math.inf:
+                raise ValueError(f"min_distance: expected a finite number of 0 or more, got {self.min_distance}")
+
+    def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
+        """Choose among points that are already checked."""
+        if self.outliers >= len(points.embeddings):
+            raise ValueError(f"outliers: expected fewer than the {len(points.embeddings)} rows, got {self.outliers}")
+        if random_state is not None:
+            points = points.starting_at_random(random_state)
+        with points.watched(progress) as report:
+            picks, distances, radius, _ = _native.k_center(
+                points.embeddings,
+                points.k,
+                metric=self.metric,
+                centers=points.centers,
+                labelled=points.labelled,
+                start=points.start,
+                weights=points.weights,
+                exclude=points.exclude,
+                groups=points.groups,
+                max_per_group=points.max_per_group,
+                min_distance=self.min_distance,
+                outliers=self.outliers,
+                progress=report,
+            )
+            if report is not None:
+                report(len(picks), radius)
+        return points.cover(self, picks, distances, radius)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KMeansPlusPlus(Spread):
+    """Rows drawn with probability proportional to the square of their distance; see `pickwise.kmeans_plusplus`.
+
+    Parameters
+    ----------
+    metric, prefilter, prefilter_by
+        As in `Spread`.
+
+    Examples
+    --------
+    >>> import pickwise as pw
+    >>> sorted(pw.select([[0.0], [0.0], [5.0], [5.0]], 2, "kmeans++", random_state=0).scores.tolist())
+    [5.0, inf]
+    """
+
+    name: ClassVar[str] = "kmeans++"
+
+    def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
+        """Choose among points that are already checked."""
+        seed = as_seed(random_state)
+        with points.watched(progress) as report:
+            picks, distances, radius, _ = _native.kmeans_plusplus(
+                points.embeddings,
+                points.k,
+                metric=self.metric,
+                seed=seed,
+                centers=points.centers,
+                labelled=points.labelled,
+                start=points.start,
+                weights=points.weights,
+                exclude=points.exclude,
+                progress=report,
+            )
+            if report is not None:
+                report(len(picks), radius)
+        return points.cover(self, picks, distances, radius)
