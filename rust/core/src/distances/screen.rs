@@ -242,6 +242,7 @@ impl Op for Sift<'_> {
 /// # Safety
 /// The CPU must have the level.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
 unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     screen: &Screen,
     pack: &mut Pack,
@@ -308,6 +309,7 @@ unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
 /// # Safety
 /// The CPU must have the level, and the pointers be readable for that.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
 unsafe fn tile<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     planes: *const f32,
     centres: *const f32,
