@@ -184,25 +184,35 @@ impl Op for FirstOfBox<'_> {
     unsafe fn run<I: Isa>(self) -> (f64, usize) {
         // SAFETY: dispatch vouches for the CPU.
         unsafe {
-            let key = |at: usize| {
-                let load = |x: &[[f64; EIGHT]]| I::F64::load(x[at].as_ptr());
-                load(self.squared)
-                    .mul(load(self.factor))
-                    .min(load(self.cap))
-            };
             let mut most = I::F64::new(-1.0);
             for at in 0..self.squared.len() {
-                most = key(at).max(most);
+                most = self.key::<I::F64>(at).max(most);
             }
             let most = lanes_max(most);
             let below = I::F64::new(most);
             for at in 0..self.squared.len() {
-                let bits = !I::F64::bits(key(at).lt(below)) & 0xff;
+                let bits = !I::F64::bits(self.key::<I::F64>(at).lt(below)) & 0xff;
                 if bits != 0 {
                     return (most, at * EIGHT + bits.trailing_zeros() as usize);
                 }
             }
             (most, 0)
+        }
+    }
+}
+
+impl FirstOfBox<'_> {
+    /// The keys of eight rows.
+    ///
+    /// # Safety
+    /// The CPU must have the level.
+    #[inline(always)]
+    unsafe fn key<V: Lanes<Elem = f64>>(&self, at: usize) -> V {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe {
+            let squared = V::load(self.squared[at].as_ptr());
+            let factor = V::load(self.factor[at].as_ptr());
+            squared.mul(factor).min(V::load(self.cap[at].as_ptr()))
         }
     }
 }

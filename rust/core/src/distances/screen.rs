@@ -93,6 +93,11 @@ impl Screen {
         }
     }
 
+    /// A screen of the same space, without rows.
+    pub(crate) fn like(&self) -> Self {
+        Self::new(&self.shift)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.norms.len() - TILE
     }

@@ -225,30 +225,40 @@ impl Op for AddRows<'_> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) -> bool {
         let width = self.sum.len().max(1);
+        let (sums, odd_sums) = self.sum.as_chunks_mut::<8>();
+        let mut most = *self.largest;
         // Zero times a number that is not finite is NaN.
-        let mut zero = 0.0;
-        for row in self.rows.chunks_exact(width) {
-            let (mut zeros, mut most) = ([0.0; 8], [0.0_f64; 8]);
-            let (sums, odd_sums) = self.sum.as_chunks_mut::<8>();
-            let (eights, odd) = row.as_chunks::<8>();
-            for (sum, x) in sums.iter_mut().zip(eights) {
-                for i in 0..8 {
-                    sum[i] += x[i];
-                    zeros[i] += x[i] * 0.0;
-                    most[i] = most[i].max(x[i].abs());
+        let mut odd_zero = 0.0;
+        // SAFETY: dispatch vouches for the CPU; eights of the rows.
+        unsafe {
+            let zero = I::F64::new(0.0);
+            let (mut zeros, mut largest) = (zero, zero);
+            for row in self.rows.chunks_exact(width) {
+                let (eights, odd) = row.as_chunks::<8>();
+                for (sum, x) in sums.iter_mut().zip(eights) {
+                    let x = I::F64::load(x.as_ptr());
+                    I::F64::load(sum.as_ptr()).add(x).store(sum.as_mut_ptr());
+                    zeros = x.fma(zero, zeros);
+                    largest = x.abs().max(largest);
+                }
+                for (sum, x) in odd_sums.iter_mut().zip(odd) {
+                    *sum += x;
+                    odd_zero += x * 0.0;
+                    most = most.max(x.abs());
                 }
             }
-            for (sum, x) in odd_sums.iter_mut().zip(odd) {
-                *sum += x;
-                zero += x * 0.0;
-                most[0] = most[0].max(x.abs());
+            let mut lanes = [0.0; 8];
+            zeros.store(lanes.as_mut_ptr());
+            for zero in lanes {
+                odd_zero += zero;
             }
-            for i in 0..8 {
-                zero += zeros[i];
-                *self.largest = self.largest.max(most[i]);
+            largest.store(lanes.as_mut_ptr());
+            for x in lanes {
+                most = most.max(x);
             }
         }
-        zero == 0.0
+        *self.largest = most;
+        odd_zero == 0.0
     }
 }
 

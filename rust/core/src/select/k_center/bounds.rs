@@ -13,21 +13,21 @@ use crate::parallel::{Disjoint, Exec};
 use crate::simd::dispatch;
 
 /// Rows that a worker brings up to date at a time.
-const STEP: usize = GROUP * GROUPS;
+pub(super) const STEP: usize = GROUP * GROUPS;
 /// Exact distances that cost as much as one that is screened.
-const PRICE: u64 = 8;
+pub(in crate::select) const PRICE: u64 = 8;
 /// Magnitudes (and their inverses) whose squares are safe in `f32`.
-const SAFE: f64 = (1_u64 << 40) as f64;
+pub(in crate::select) const SAFE: f64 = (1_u64 << 40) as f64;
 /// Centres whose numbers `f32` can count.
-const COUNTABLE: usize = 1 << 24;
+pub(in crate::select) const COUNTABLE: usize = 1 << 24;
 
 /// See the module.
 pub(super) struct Bounds<'a> {
-    exec: &'a Exec<'a>,
+    pub exec: &'a Exec<'a>,
     pub space: Space<'a>,
-    centres: Centres,
+    pub centres: Centres,
     /// None where screening tells too little.
-    screen: Option<Screen>,
+    pub screen: Option<Screen>,
     /// An upper bound of each row's squared distance to the centres it has seen.
     pub upper: Vec<f64>,
     known: Vec<Known>,
@@ -82,7 +82,8 @@ impl<'a> Bounds<'a> {
         if let Some(screen) = &mut self.screen {
             screen.push(row);
         }
-        if self.centres.len() > COUNTABLE {
+        let is_safe = row.iter().all(|x| x.abs() < SAFE);
+        if !is_safe || self.centres.len() > COUNTABLE {
             self.screen = None;
         }
     }

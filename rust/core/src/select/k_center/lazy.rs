@@ -39,6 +39,9 @@ impl Engine for Lazy<'_> {
     }
 
     fn update(&mut self) -> Result<()> {
+        if self.bounds.approach(&self.covered)? {
+            return Ok(());
+        }
         self.bounds.update(&self.covered)
     }
 

@@ -8,13 +8,12 @@ use std::collections::BinaryHeap;
 use super::Engine;
 use super::rules::{Ranked, Rules};
 use super::trace::Trace;
+use super::tree::Points;
 use crate::distances::{EIGHT, FirstOfBox, PlaneCentres, ShowBox, Space};
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
 use crate::simd::dispatch;
 
-/// Rows of a leaf, at most.
-const LEAF: usize = 256;
 /// Leaves brought up to date at a time, at most.
 const BATCH: usize = 64;
 /// Leaves that are worth waking another thread for.
@@ -165,27 +164,42 @@ impl<'a> Leaves<'a> {
     }
 
     /// Takes over what orders the rows.
-    fn order(&mut self, rules: &Rules<'_>) -> BinaryHeap<(Ranked, usize)> {
+    fn order(&mut self, rules: &Rules<'_>) -> Result<BinaryHeap<(Ranked, usize)>> {
+        let (leaves, ids) = (&self.leaves, &self.ids);
+        let factor = Disjoint::new(&mut self.factor);
+        let cap = Disjoint::new(&mut self.cap);
+        self.exec.for_each_chunk(
+            leaves.len(),
+            16,
+            || (),
+            |(), range| {
+                for leaf in &leaves[range] {
+                    let eights = leaf.first..leaf.first + leaf.eights;
+                    // SAFETY: leaves do not overlap.
+                    let (factor, cap) =
+                        unsafe { (factor.range(eights.clone()), cap.range(eights.clone())) };
+                    let (factor, cap) = (factor.as_flattened_mut(), cap.as_flattened_mut());
+                    let mut before = u32::MAX;
+                    for (i, row) in ids[eights.start * EIGHT..eights.end * EIGHT]
+                        .iter()
+                        .enumerate()
+                    {
+                        // Rows ascend in a leaf; those that complete an eight repeat.
+                        (factor[i], cap[i]) = if *row == before {
+                            (1.0, -1.0)
+                        } else {
+                            rules.factor_and_cap(*row as usize)
+                        };
+                        before = *row;
+                    }
+                }
+            },
+        )?;
         for at in 0..self.leaves.len() {
-            let leaf = &self.leaves[at];
-            let places = leaf.first * EIGHT..(leaf.first + leaf.eights) * EIGHT;
-            let mut before = u32::MAX;
-            for place in places {
-                let row = self.ids[place];
-                // Rows ascend in a leaf; those that complete an eight repeat.
-                let (factor, cap) = if row == before {
-                    (1.0, -1.0)
-                } else {
-                    rules.factor_and_cap(row as usize)
-                };
-                before = row;
-                self.factor[place / EIGHT][place % EIGHT] = factor;
-                self.cap[place / EIGHT][place % EIGHT] = cap;
-            }
             self.rank(at);
         }
         let leaves = self.leaves.iter().enumerate();
-        leaves.map(|(at, leaf)| (leaf.top, at)).collect()
+        Ok(leaves.map(|(at, leaf)| (leaf.top, at)).collect())
     }
 
     /// Finds the first row of a leaf.
@@ -298,7 +312,7 @@ impl Engine for Leaves<'_> {
         trace: &mut Trace<'_>,
         k: usize,
     ) -> Result<Option<f64>> {
-        let mut heap = self.order(rules);
+        let mut heap = self.order(rules)?;
         let mut batch = Vec::new();
         // As many leaves at once as the last pick needed.
         let (mut size, mut updated) = (1, 0);
@@ -342,64 +356,5 @@ impl Engine for Leaves<'_> {
             heap.push((self.leaves[at].top, at));
         }
         Ok(None)
-    }
-}
-
-/// Prepared rows, one after the other.
-struct Points<'a> {
-    dims: usize,
-    points: &'a [f64],
-}
-
-impl Points<'_> {
-    /// Orders `rows` by leaves; the sizes of these.
-    fn split(&self, rows: &mut [u32], parallel: bool) -> Vec<usize> {
-        if rows.len() <= LEAF {
-            rows.sort_unstable();
-            return if rows.is_empty() {
-                Vec::new()
-            } else {
-                vec![rows.len()]
-            };
-        }
-        let dim = self.widest(rows);
-        let key = |row: u32| self.points[row as usize * self.dims + dim];
-        let mut keyed: Vec<(f64, u32)> = rows.iter().map(|row| (key(*row), *row)).collect();
-        // Whole eights on the left.
-        let half = (rows.len() / 2).next_multiple_of(EIGHT);
-        keyed.select_nth_unstable_by(half, |a, b| a.0.total_cmp(&b.0));
-        for (row, keyed) in rows.iter_mut().zip(&keyed) {
-            *row = keyed.1;
-        }
-        drop(keyed);
-        let (left, right) = rows.split_at_mut(half);
-        let parallel = parallel && left.len() > 1 << 14;
-        let (mut sizes, more) = if parallel {
-            rayon::join(|| self.split(left, true), || self.split(right, true))
-        } else {
-            (self.split(left, false), self.split(right, false))
-        };
-        sizes.extend(more);
-        sizes
-    }
-
-    /// The dimension in which the rows lie farthest apart.
-    fn widest(&self, rows: &[u32]) -> usize {
-        let dims = self.dims;
-        let mut low = [f64::INFINITY; 16];
-        let mut high = [f64::NEG_INFINITY; 16];
-        // A sample will do: any split is right.
-        let step = (rows.len() / 1024).max(1);
-        for row in rows.iter().step_by(step) {
-            let point = &self.points[*row as usize * dims..][..dims];
-            for (d, x) in point.iter().enumerate() {
-                low[d] = low[d].min(*x);
-                high[d] = high[d].max(*x);
-            }
-        }
-        let extent = |d: &usize| high[*d] - low[*d];
-        let dims = 0..dims;
-        dims.max_by(|a, b| extent(a).total_cmp(&extent(b)))
-            .unwrap_or(0)
     }
 }

@@ -10,10 +10,11 @@
 //! * `tops`: finds the rows with the highest bounds.
 //! * `bounds`: what is known of every row, and how to know more.
 //! * `lazy`: the rounds that put these together.
-//! * `leaves`: the same for few dimensions, over the leaves of a k-d tree.
+//! * `warm`: first bounds where many rows cover already.
+//! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
 
-mod bounds;
+pub(super) mod bounds;
 mod lazy;
 mod leaves;
 pub(super) mod rules;
@@ -21,6 +22,8 @@ pub(super) mod rules;
 mod tests;
 mod tops;
 pub(super) mod trace;
+mod tree;
+mod warm;
 
 use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
@@ -105,9 +108,9 @@ pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> 
 trait Engine {
     /// Adds a prepared row to the centres.
     fn push(&mut self, centre: &[f64]);
-    /// Brings all rows up to date.
+    /// Bounds the distances of all rows to the centres that are there.
     fn update(&mut self) -> Result<()>;
-    /// The squared distance of a row just brought up to date.
+    /// The squared distance of a row, after an update.
     fn squared(&mut self, row: usize) -> f64;
     /// Adds a row of the pool to the centres.
     fn take(&mut self, row: usize);

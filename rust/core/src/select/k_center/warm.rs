@@ -1,0 +1,122 @@
+//! Many rows that cover already: bounds without measuring every row against all.
+//!
+//! Some of the centres are pivots, and every centre belongs to its nearest one. A row
+//! is screened against the pivots, and then against the centres of its nearest: of
+//! `n` centres it meets about `2 sqrt(n)`. The distance to the nearest of those is an
+//! upper bound; only rows whose bound comes to the top ever meet the rest.
+
+use super::bounds::{Bounds, STEP};
+use crate::distances::{Fill, GROUP, Pack, Screen, Screened, Sift};
+use crate::error::Result;
+use crate::parallel::Disjoint;
+use crate::simd::dispatch;
+
+/// Fewer centres are met by every row.
+const MANY: usize = 512;
+
+/// Rows on their way through a screen.
+enum Rows<'a> {
+    /// Rows of the pool.
+    Pool(&'a [u32]),
+    /// All centres.
+    Centres,
+}
+
+impl Bounds<'_> {
+    /// Bounds the distances of `rows` (each once) to the centres; false if there are
+    /// too few centres for that to pay, and nothing was done.
+    pub(super) fn approach(&mut self, rows: &[u32]) -> Result<bool> {
+        let centres = self.centres.len();
+        let Some(screen) = self.screen.as_ref().filter(|_| centres > MANY) else {
+            return Ok(false);
+        };
+        let step = centres.isqrt();
+        let mut pivots = screen.like();
+        for at in (0..centres).step_by(step) {
+            pivots.push(self.centres.range(at..at + 1));
+        }
+        let members = by_nearest(&self.sift(&pivots, &Rows::Centres)?, pivots.len());
+        let near = by_nearest(&self.sift(&pivots, &Rows::Pool(rows))?, pivots.len());
+        let mut computed = (centres + rows.len()) * pivots.len();
+        let mut upper = std::mem::take(&mut self.upper);
+        let mut result = Ok(());
+        for (members, near) in members.iter().zip(near) {
+            // Pivots alike have their centres with the first of them.
+            let mut screen = pivots.like();
+            for at in members {
+                let at = *at as usize;
+                screen.push(self.centres.range(at..at + 1));
+            }
+            let rows: Vec<u32> = near.iter().map(|at| rows[*at as usize]).collect();
+            computed += rows.len() * members.len();
+            match self.sift(&screen, &Rows::Pool(&rows)) {
+                Ok(found) => {
+                    for (row, (found, norm)) in rows.iter().zip(found) {
+                        let upper = &mut upper[*row as usize];
+                        *upper = upper.min(screen.above(found.least, norm));
+                    }
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.upper = upper;
+        self.computed += computed as u64;
+        result.map(|()| true)
+    }
+
+    /// Screens rows, in parallel: what was found, and their squared norms.
+    fn sift(&self, screen: &Screen, rows: &Rows<'_>) -> Result<Vec<(Screened, f32)>> {
+        let width = self.space.width();
+        let len = match rows {
+            Rows::Pool(rows) => rows.len(),
+            Rows::Centres => self.centres.len(),
+        };
+        let mut all = vec![(Screened::NONE, 0.0); len];
+        let out = Disjoint::new(&mut all);
+        let start = || (vec![0.0; STEP * width], Pack::new(width));
+        self.exec
+            .for_each_chunk(len, STEP, start, |(prepared, pack), range| {
+                let prepared = &mut prepared[..range.len() * width];
+                match rows {
+                    Rows::Pool(rows) => self.space.load(&rows[range.clone()], prepared),
+                    Rows::Centres => {
+                        prepared.copy_from_slice(self.centres.range(range.clone()));
+                    }
+                }
+                pack.first.fill(0);
+                for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
+                    let fill = Fill {
+                        screen,
+                        pack,
+                        group,
+                        rows,
+                    };
+                    dispatch(self.exec.simd, fill);
+                }
+                let sift = Sift {
+                    screen,
+                    pack,
+                    groups: range.len().div_ceil(GROUP),
+                };
+                dispatch(self.exec.simd, sift);
+                // SAFETY: ranges do not overlap.
+                let out = unsafe { out.range(range) };
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = (pack.found[i], pack.norms[i]);
+                }
+            })?;
+        Ok(all)
+    }
+}
+
+/// The places of `found` by the centre that is nearest.
+fn by_nearest(found: &[(Screened, f32)], centres: usize) -> Vec<Vec<u32>> {
+    let mut lists = vec![Vec::new(); centres];
+    for (at, (found, _)) in found.iter().enumerate() {
+        lists[found.near as usize].push(at as u32);
+    }
+    lists
+}
