@@ -17,11 +17,11 @@ pub(super) const STEP: usize = GROUP * GROUPS;
 /// Centres that a row is shown at a time: after that it may no longer be on top.
 const SHOW: usize = 1024;
 /// Exact distances that cost as much as one that is screened.
-const PRICE: u64 = 8;
+pub(in crate::select) const PRICE: u64 = 8;
 /// Magnitudes (and their inverses) whose squares are safe in `f32`.
-const SAFE: f64 = (1_u64 << 40) as f64;
+pub(in crate::select) const SAFE: f64 = (1_u64 << 40) as f64;
 /// Centres whose numbers `f32` can count.
-const COUNTABLE: usize = 1 << 24;
+pub(in crate::select) const COUNTABLE: usize = 1 << 24;
 
 /// See the module.
 pub(super) struct Bounds<'a> {

@@ -14,7 +14,7 @@
 //! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
 
-mod bounds;
+pub(super) mod bounds;
 mod lazy;
 mod leaves;
 pub(super) mod rules;
