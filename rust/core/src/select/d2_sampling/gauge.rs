@@ -195,6 +195,7 @@ impl<'a> Gauge<'a> {
             screen,
             pack,
             groups,
+            last,
         };
         dispatch(self.exec.simd, sift);
         for (i, row) in prepared.chunks_exact(width).enumerate() {
