@@ -8,7 +8,7 @@
 //!   the lanes go, `pool` runs over all rows.
 //! * [`distances`]: between rows: one exact function, and ways not to need it.
 //! * [`select`]: the `k` best rows of a stream, as a state that can be merged,
-//!   stored and sent; the `k` rows that cover a pool.
+//!   stored and sent; the `k` rows that cover a pool, or a draw of rows far apart.
 //! * [`parallel`]: row ranges over threads that the caller owns.
 //!
 //! The core knows nothing of Python, files or models, has no global state, and

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::k_center::bounds::{COUNTABLE, PRICE, SAFE};
 use crate::distances::{
     Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Sift, Space, Sweep,
 };
@@ -13,12 +14,6 @@ use crate::simd::dispatch;
 const STEP: usize = GROUP * GROUPS;
 /// So few centres are measured at once, without screening them first.
 const FEW: usize = 12;
-/// Exact distances that cost as much as one that is screened.
-const PRICE: u64 = 8;
-/// Magnitudes (and their inverses) whose squares are safe in `f32`.
-const SAFE: f64 = (1_u64 << 40) as f64;
-/// Centres whose numbers `f32` can count.
-const COUNTABLE: usize = 1 << 24;
 
 /// What is known of every row.
 ///
@@ -200,6 +195,7 @@ impl<'a> Gauge<'a> {
             screen,
             pack,
             groups,
+            last,
         };
         dispatch(self.exec.simd, sift);
         for (i, row) in prepared.chunks_exact(width).enumerate() {

@@ -14,7 +14,7 @@
 //! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
 
-mod bounds;
+pub(super) mod bounds;
 mod lazy;
 mod leaves;
 pub(super) mod rules;
@@ -286,7 +286,7 @@ impl KCenter<'_> {
             ));
         }
         match self.min_distance {
-            Some(least) if !(least >= 0.0) => Err(Error::Option(format!(
+            Some(least) if least.is_nan() || least < 0.0 => Err(Error::Option(format!(
                 "min_distance: expected a distance of 0 or more, got {least}"
             ))),
             _ => Ok(()),

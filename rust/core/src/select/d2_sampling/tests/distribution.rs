@@ -87,17 +87,17 @@ fn check(values: &[f64], dims: usize, options: &D2Sampling<'_>) {
     for (weight, mask) in weights.iter_mut().zip(options.exclude.unwrap_or(&[])) {
         *weight *= f64::from(1 - mask);
     }
-    let mut covered = vec![f64::INFINITY; rows];
-    for at in 0..rows {
-        for centre in options.labelled {
-            covered[at] = covered[at].min(squared(row(at), row(*centre as usize)));
-        }
-        for centre in 0..options.centers.map_or(0, |centers| centers.rows()) {
-            let centers = options.centers.expect("centers");
-            let centre: Vec<f64> = (0..dims).map(|col| centers.get(centre, col)).collect();
-            covered[at] = covered[at].min(squared(row(at), &centre));
-        }
+    let mut centres: Vec<Vec<f64>> = Vec::new();
+    centres.extend(options.labelled.iter().map(|at| row(*at as usize).to_vec()));
+    if let Some(centers) = options.centers {
+        let numbers = |at: usize| (0..dims).map(|col| centers.get(at, col)).collect();
+        centres.extend((0..centers.rows()).map(numbers));
     }
+    let nearest = |at: usize| {
+        let squared = centres.iter().map(|centre| squared(row(at), centre));
+        squared.fold(f64::INFINITY, f64::min)
+    };
+    let covered: Vec<f64> = (0..rows).map(nearest).collect();
     let distance = |a: usize, b: usize| squared(row(a), row(b));
     let expected = sequences(&distance, &covered, &weights, options.k);
     let mut counts = HashMap::new();
