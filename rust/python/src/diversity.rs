@@ -51,6 +51,9 @@ type Cover<'py> = (
     u64,
 );
 
+/// Indices and distances.
+type Assigned<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>);
+
 /// Picks up to `k` rows by greedy k-center.
 #[pyfunction]
 #[pyo3(signature = (embeddings, k, *, metric, centers=None, labelled=None, start=None, weights=None, exclude=None, groups=None, max_per_group=None, min_distance=None, outliers=0, progress=None))]
@@ -150,7 +153,7 @@ pub(crate) fn nearest<'py>(
     centers: &Bound<'_, PyUntypedArray>,
     metric: &str,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>)> {
+) -> PyResult<Assigned<'py>> {
     let view = matrix(embeddings, "embeddings")?;
     let centers = matrix(centers, "centers")?;
     let metric = self::metric(metric)?;

@@ -94,8 +94,8 @@ impl ShowBox<'_> {
                 .skip(from)
             {
                 let mut sum = zero;
-                for d in 0..dims {
-                    let c = V::load(planes[d].as_ptr());
+                for (d, plane) in planes.iter().enumerate() {
+                    let c = V::load(plane.as_ptr());
                     let low = V::new(self.corners[0][d]).sub(c);
                     let high = c.sub(V::new(self.corners[1][d]));
                     let gap = low.max(high).max(zero);

@@ -1,7 +1,7 @@
 //! Distances between rows: what they are, and how they are computed exactly.
 //!
 //! There is one distance function, in `f64`, from differences: squared Euclidean
-//! distance between *prepared* rows ([`Space`]). The metrics differ in how rows are
+//! distance between *prepared* rows (`space`). The metrics differ in how rows are
 //! prepared (cosine scales them to length one) and in the unit they report
 //! ([`Metric::finish`]). Its order of summation depends on the number of dimensions
 //! alone, so it gives the same bits on every machine, for any neighbours.

@@ -37,7 +37,7 @@ pub(crate) struct Screen {
     shift: Vec<f64>,
     /// Shifted rows, one after the other, and `TILE` rows of zeros.
     data: Vec<f32>,
-    /// Their squared norms; infinite for the zeros.
+    /// Their squared norms.
     norms: Vec<f32>,
     relative: f64,
     absolute: f64,
@@ -85,7 +85,7 @@ impl Screen {
             // As `f32`, so that equal rows stay equal in any precision.
             shift: shift.iter().map(|x| f64::from(*x as f32)).collect(),
             data: vec![0.0; TILE * dims],
-            norms: vec![f32::INFINITY; TILE],
+            norms: Vec::new(),
             relative: 1.01 * e * (chain + 13.0),
             absolute: 1.01 * e * (4.0 * chain + 9.0),
             // What denormals may lose, even where they are flushed to zero.
@@ -99,7 +99,7 @@ impl Screen {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.norms.len() - TILE
+        self.norms.len()
     }
 
     fn width(&self) -> usize {
@@ -116,8 +116,7 @@ impl Screen {
             *to = (x - shift) as f32;
             norm += f64::from(*to) * f64::from(*to);
         }
-        self.norms[len] = norm as f32;
-        self.norms.push(f32::INFINITY);
+        self.norms.push(norm as f32);
     }
 
     /// An upper bound of the squared distance of a row with this squared norm.
@@ -204,12 +203,14 @@ impl Op for Fill<'_> {
     }
 }
 
-/// Screens the rows of a pack against all centres that they have not seen.
+/// Screens the rows of a pack against the centres that they have not seen.
 pub(crate) struct Sift<'a> {
     pub screen: &'a Screen,
     pub pack: &'a mut Pack,
     /// Groups that are filled.
     pub groups: usize,
+    /// How many of the centres there are to see.
+    pub last: usize,
 }
 
 impl Op for Sift<'_> {
@@ -221,15 +222,15 @@ impl Op for Sift<'_> {
         unsafe {
             if I::ROOM >= 32 {
                 if self.groups == 3 {
-                    sift::<I::F32, 3, 8>(self.screen, self.pack, 0);
+                    sift::<I::F32, 3, 8>(self.screen, self.pack, 0, self.last);
                 } else {
                     for group in 0..self.groups {
-                        sift::<I::F32, 1, 8>(self.screen, self.pack, group);
+                        sift::<I::F32, 1, 8>(self.screen, self.pack, group, self.last);
                     }
                 }
             } else {
                 for group in 0..self.groups {
-                    sift::<I::F32, 1, 6>(self.screen, self.pack, group);
+                    sift::<I::F32, 1, 6>(self.screen, self.pack, group, self.last);
                 }
             }
         }
@@ -241,12 +242,15 @@ impl Op for Sift<'_> {
 /// # Safety
 /// The CPU must have the level.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
 unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     screen: &Screen,
     pack: &mut Pack,
     group: usize,
+    last: usize,
 ) {
-    let (width, last) = (pack.width, screen.len());
+    assert!(last <= screen.len());
+    let width = pack.width;
     let rows = group * GROUP..(group + P) * GROUP;
     let first = pack.first[rows.clone()].iter().min();
     let first = first.map_or(last, |first| *first as usize);
@@ -265,7 +269,12 @@ unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
             let centres = screen.data.as_ptr().add(at * width);
             let dots = tile::<V, P, C>(planes.as_ptr().cast(), centres, width);
             for c in 0..C {
-                let norm = V::new(*screen.norms.get_unchecked(at + c));
+                // A centre that is not to be seen is infinitely far.
+                let norm = if at + c < last {
+                    V::new(*screen.norms.get_unchecked(at + c))
+                } else {
+                    infinity
+                };
                 let index = V::new((at + c) as f32);
                 for p in 0..P {
                     let own = V::load(pack.norms.as_ptr().add((group + p) * GROUP));
@@ -300,6 +309,7 @@ unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
 /// # Safety
 /// The CPU must have the level, and the pointers be readable for that.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
 unsafe fn tile<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     planes: *const f32,
     centres: *const f32,

@@ -14,6 +14,8 @@ use crate::simd::dispatch;
 
 /// Rows that a worker brings up to date at a time.
 pub(super) const STEP: usize = GROUP * GROUPS;
+/// Centres that a row is shown at a time: after that it may no longer be on top.
+const SHOW: usize = 1024;
 /// Exact distances that cost as much as one that is screened.
 pub(in crate::select) const PRICE: u64 = 8;
 /// Magnitudes (and their inverses) whose squares are safe in `f32`.
@@ -100,7 +102,14 @@ impl<'a> Bounds<'a> {
         self.upper[row] == 0.0 || self.known[row].exact_to as usize == self.centres.len()
     }
 
-    /// How many centres a row has not seen.
+    /// Whether a row has so many centres to see that it should not be verified yet.
+    pub(super) fn is_behind(&self, row: usize) -> bool {
+        let known = &self.known[row];
+        let seen = known.seen.max(known.exact_to) as usize;
+        self.screen.is_some() && seen + SHOW <= self.centres.len()
+    }
+
+    /// How many centres a row has seen.
     pub(super) fn seen(&self, row: usize) -> u32 {
         self.known[row].seen
     }
@@ -116,7 +125,8 @@ impl<'a> Bounds<'a> {
         dispatch(self.exec.simd, sweep);
     }
 
-    /// Shows rows (each once) the centres that they have not seen, in parallel.
+    /// Shows rows (each once) centres that they have not seen, in parallel: all, or the
+    /// next `SHOW` of many.
     pub(super) fn update(&mut self, rows: &[u32]) -> Result<()> {
         let (verified, screened) = self.spent;
         if verified * PRICE > screened + (1 << 16) {
@@ -174,7 +184,7 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// Shows the rows of a worker the centres that they have not seen.
+    /// Shows the rows of a worker centres that they have not seen.
     fn show(&self, rows: &[u32], worker: &mut Worker) {
         let width = self.space.width();
         let last = self.centres.len();
@@ -196,6 +206,8 @@ impl<'a> Bounds<'a> {
             return;
         };
         let groups = rows.len().div_ceil(GROUP);
+        let seen = worker.states.iter().map(|known| known.seen as usize);
+        let last = last.min(seen.max().unwrap_or(0) + SHOW);
         let pack = &mut worker.pack;
         pack.first.fill(last as u32);
         for (first, known) in pack.first.iter_mut().zip(&worker.states) {
@@ -217,6 +229,7 @@ impl<'a> Bounds<'a> {
                 screen,
                 pack,
                 groups,
+                last,
             },
         );
         for (i, known) in worker.states.iter_mut().enumerate() {

@@ -81,6 +81,21 @@ impl Engine for Lazy<'_> {
             }
             let computed = self.bounds.computed;
             self.bounds.update(&rows)?;
+            // Those that stay before all others are shown the rest of many centres.
+            let mut behind = rows.clone();
+            loop {
+                behind.retain(|row| {
+                    let key = rules.key(*row as usize, self.bounds.upper[*row as usize]);
+                    let ranked = Ranked { key, row: *row };
+                    key > 0.0
+                        && self.bounds.is_behind(*row as usize)
+                        && pulled.next.is_none_or(|next| ranked.is_before(next))
+                });
+                if behind.is_empty() {
+                    break;
+                }
+                self.bounds.update(&behind)?;
+            }
             let budget = VERIFY + (self.bounds.computed - computed) / PART;
             let before = trace.picks.len();
             if let Some(squared) = self.pick_among(&rows, pulled.next, budget, rules, trace, k)? {
@@ -89,8 +104,7 @@ impl Engine for Lazy<'_> {
             let picked = trace.picks.len() - before;
             if picked == 0 && pulled.next.is_none() {
                 return Ok(None);
-            }
-            if picked < FEW {
+            } else if picked < FEW {
                 limit = (2 * limit).min(self.bounds.space.rows());
             } else if picked > MANY {
                 limit = (limit / 2).max(least);

@@ -37,7 +37,8 @@ pub(super) struct Leaves<'a> {
     exec: &'a Exec<'a>,
     space: Space<'a>,
     dims: usize,
-    leaves: Vec<Leaf>,
+    /// The leaves.
+    each: Vec<Leaf>,
     /// The corners of their boxes: lowest, then highest.
     corners: Vec<f64>,
     /// The rows in order of the leaves, eight by eight; missing ones repeat others.
@@ -102,7 +103,7 @@ impl<'a> Leaves<'a> {
             squared: vec![[f64::INFINITY; EIGHT]; eights],
             factor: vec![[1.0; EIGHT]; eights],
             cap: vec![[-1.0; EIGHT]; eights],
-            leaves,
+            each: leaves,
             centres: PlaneCentres::new(dims),
             computed: 0,
         };
@@ -123,7 +124,7 @@ impl<'a> Leaves<'a> {
         let ids = Disjoint::new(&mut self.ids);
         let planes = Disjoint::new(&mut self.planes);
         let squared = Disjoint::new(&mut self.squared);
-        let leaves = &self.leaves;
+        let leaves = &self.each;
         self.exec.for_each_chunk(
             sizes.len(),
             16,
@@ -165,7 +166,7 @@ impl<'a> Leaves<'a> {
 
     /// Takes over what orders the rows.
     fn order(&mut self, rules: &Rules<'_>) -> Result<BinaryHeap<(Ranked, usize)>> {
-        let (leaves, ids) = (&self.leaves, &self.ids);
+        let (leaves, ids) = (&self.each, &self.ids);
         let factor = Disjoint::new(&mut self.factor);
         let cap = Disjoint::new(&mut self.cap);
         self.exec.for_each_chunk(
@@ -195,16 +196,16 @@ impl<'a> Leaves<'a> {
                 }
             },
         )?;
-        for at in 0..self.leaves.len() {
+        for at in 0..self.each.len() {
             self.rank(at);
         }
-        let leaves = self.leaves.iter().enumerate();
+        let leaves = self.each.iter().enumerate();
         Ok(leaves.map(|(at, leaf)| (leaf.top, at)).collect())
     }
 
     /// Finds the first row of a leaf.
     fn rank(&mut self, at: usize) {
-        let leaf = &mut self.leaves[at];
+        let leaf = &mut self.each[at];
         let eights = leaf.first..leaf.first + leaf.eights;
         let first = FirstOfBox {
             squared: &self.squared[eights.clone()],
@@ -221,7 +222,7 @@ impl<'a> Leaves<'a> {
 
     /// Whether the first row of a leaf may be nearer to a centre than is known.
     fn is_stale(&self, at: usize) -> bool {
-        let leaf = &self.leaves[at];
+        let leaf = &self.each[at];
         let squared = self.squared[leaf.place / EIGHT][leaf.place % EIGHT];
         squared > 0.0 && leaf.seen < self.centres.len()
     }
@@ -231,7 +232,7 @@ impl<'a> Leaves<'a> {
         let (dims, centres, simd) = (self.dims, &self.centres, self.exec.simd);
         let (corners, planes, ids) = (&self.corners, &self.planes, &self.ids);
         let (factor, cap) = (&self.factor, &self.cap);
-        let leaves = Disjoint::new(&mut self.leaves);
+        let leaves = Disjoint::new(&mut self.each);
         let squared = Disjoint::new(&mut self.squared);
         let work = |computed: &mut u64, at: usize| {
             // SAFETY: each leaf is there once.
@@ -288,7 +289,7 @@ impl Engine for Leaves<'_> {
     }
 
     fn update(&mut self) -> Result<()> {
-        let all: Vec<usize> = (0..self.leaves.len()).collect();
+        let all: Vec<usize> = (0..self.each.len()).collect();
         self.show(&all)
     }
 
@@ -332,11 +333,11 @@ impl Engine for Leaves<'_> {
                 }
                 self.show(&batch)?;
                 updated += batch.len();
-                heap.extend(batch.iter().map(|at| (self.leaves[*at].top, *at)));
+                heap.extend(batch.iter().map(|at| (self.each[*at].top, *at)));
                 continue;
             }
             let row = top.row as usize;
-            let place = self.leaves[at].place;
+            let place = self.each[at].place;
             let (eight, lane) = (place / EIGHT, place % EIGHT);
             let squared = self.squared[eight][lane];
             let admitted = rules.admits_at(row, squared);
@@ -353,7 +354,7 @@ impl Engine for Leaves<'_> {
             }
             self.cap[eight][lane] = -1.0;
             self.rank(at);
-            heap.push((self.leaves[at].top, at));
+            heap.push((self.each[at].top, at));
         }
         Ok(None)
     }

@@ -286,7 +286,7 @@ impl KCenter<'_> {
             ));
         }
         match self.min_distance {
-            Some(least) if !(least >= 0.0) => Err(Error::Option(format!(
+            Some(least) if least.is_nan() || least < 0.0 => Err(Error::Option(format!(
                 "min_distance: expected a distance of 0 or more, got {least}"
             ))),
             _ => Ok(()),

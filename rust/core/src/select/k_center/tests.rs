@@ -110,18 +110,13 @@ impl Pool {
             for j in 0..cols {
                 let x = values[i * cols + j];
                 let at = (first + i * row + j * col) * size;
-                match kind {
-                    ElementKind::F16 => {
-                        bytes[at..at + 2].copy_from_slice(&f16::from_f64(x).to_ne_bytes())
-                    }
-                    ElementKind::Bf16 => {
-                        bytes[at..at + 2].copy_from_slice(&bf16::from_f64(x).to_ne_bytes())
-                    }
-                    ElementKind::F32 => {
-                        bytes[at..at + 4].copy_from_slice(&(x as f32).to_ne_bytes())
-                    }
-                    ElementKind::F64 => bytes[at..at + 8].copy_from_slice(&x.to_ne_bytes()),
-                }
+                let number: &[u8] = match kind {
+                    ElementKind::F16 => &f16::from_f64(x).to_ne_bytes(),
+                    ElementKind::Bf16 => &bf16::from_f64(x).to_ne_bytes(),
+                    ElementKind::F32 => &(x as f32).to_ne_bytes(),
+                    ElementKind::F64 => &x.to_ne_bytes(),
+                };
+                bytes[at..at + size].copy_from_slice(number);
             }
         }
         Self {

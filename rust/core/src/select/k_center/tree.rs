@@ -98,7 +98,7 @@ impl Points<'_> {
         for at in 0..len {
             let row = rows[at];
             let key = self.points[row as usize * self.dims + dim];
-            let is_left = key < pivot || (ties_left & (key == pivot));
+            let is_left = if ties_left { key <= pivot } else { key < pivot };
             spare[right] = row;
             rows[left] = row;
             left += usize::from(is_left);

@@ -100,6 +100,7 @@ impl Bounds<'_> {
                     screen,
                     pack,
                     groups: range.len().div_ceil(GROUP),
+                    last: screen.len(),
                 };
                 dispatch(self.exec.simd, sift);
                 // SAFETY: ranges do not overlap.

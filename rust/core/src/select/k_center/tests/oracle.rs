@@ -42,7 +42,9 @@ fn prepared(matrix: &Matrix<'_>, metric: Metric) -> Vec<Vec<f64>> {
                 lanes[i % 8] = x.mul_add(*x, lanes[i % 8]);
             }
             let scale = 1.0 / butterfly(lanes).sqrt();
-            row.iter_mut().for_each(|x| *x *= scale);
+            for x in row {
+                *x *= scale;
+            }
         }
     }
     rows
