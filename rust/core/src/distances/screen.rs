@@ -34,7 +34,8 @@ struct Line([f32; GROUP]);
 /// Rows that others are screened against.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    shift: Vec<f64>,
+    /// What all rows are shifted by.
+    pub shift: Vec<f32>,
     /// Shifted rows, one after the other, and `TILE` rows of zeros.
     data: Vec<f32>,
     /// Their squared norms.
@@ -77,13 +78,12 @@ impl Screened {
 }
 
 impl Screen {
-    pub(crate) fn new(shift: &[f64]) -> Self {
+    pub(crate) fn new(shift: Vec<f32>) -> Self {
         let dims = shift.len();
         let chain = (dims.min(RUN) + dims.div_ceil(RUN) + 2) as f64;
         let e = f64::from(f32::EPSILON) / 2.0;
         Self {
-            // As `f32`, so that equal rows stay equal in any precision.
-            shift: shift.iter().map(|x| f64::from(*x as f32)).collect(),
+            shift,
             data: vec![0.0; TILE * dims],
             norms: Vec::new(),
             relative: 1.01 * e * (chain + 13.0),
@@ -95,7 +95,7 @@ impl Screen {
 
     /// A screen of the same space, without rows.
     pub(crate) fn like(&self) -> Self {
-        Self::new(&self.shift)
+        Self::new(self.shift.clone())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -113,7 +113,7 @@ impl Screen {
         let to = &mut self.data[len * width..(len + 1) * width];
         let mut norm = 0.0;
         for ((to, x), shift) in to.iter_mut().zip(row).zip(&self.shift) {
-            *to = (x - shift) as f32;
+            *to = (x - f64::from(*shift)) as f32;
             norm += f64::from(*to) * f64::from(*to);
         }
         self.norms.push(norm as f32);
@@ -138,7 +138,8 @@ impl Screen {
 #[derive(Debug)]
 pub(crate) struct Pack {
     planes: Vec<Line>,
-    rows: Vec<f32>,
+    /// Up to `GROUP` shifted rows that are to be put into a group.
+    pub rows: Vec<f32>,
     width: usize,
     pub norms: [f32; GROUP * GROUPS],
     pub first: [u32; GROUP * GROUPS],
@@ -158,12 +159,10 @@ impl Pack {
     }
 }
 
-/// Puts up to `GROUP` prepared rows into a group of a pack.
+/// Puts the rows of a pack into one of its groups.
 pub(crate) struct Fill<'a> {
-    pub screen: &'a Screen,
     pub pack: &'a mut Pack,
     pub group: usize,
-    pub rows: &'a [f64],
 }
 
 impl Op for Fill<'_> {
@@ -172,17 +171,7 @@ impl Op for Fill<'_> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
         let width = self.pack.width;
-        assert!(self.screen.width() == width && self.group < GROUPS);
-        assert!(self.rows.len() <= GROUP * width);
-        let rows = &mut self.pack.rows;
-        for (to, from) in rows
-            .chunks_exact_mut(width)
-            .zip(self.rows.chunks_exact(width))
-        {
-            for ((to, x), shift) in to.iter_mut().zip(from).zip(&self.screen.shift) {
-                *to = (x - shift) as f32;
-            }
-        }
+        let rows = &self.pack.rows;
         let planes = &mut self.pack.planes[self.group * width..(self.group + 1) * width];
         let stride = (width * size_of::<f32>()).cast_signed();
         // SAFETY: dispatch vouches for the CPU; `GROUP` rows of `width` numbers, and

@@ -9,7 +9,7 @@ use crate::element::{Element, ElementKind, bf16, f16};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::{Disjoint, Exec};
-use crate::simd::{Isa, Lanes, Load, Op, Simd, dispatch};
+use crate::simd::{Isa, Lanes, Load, LoadAs, Op, Simd, Single, dispatch};
 
 /// Rows of more dimensions have their lanes along the dimensions.
 pub(crate) const NARROW: usize = 16;
@@ -73,6 +73,43 @@ impl<'a> Space<'a> {
             ElementKind::Bf16 => run!(bf16),
             ElementKind::F32 => run!(f32),
             ElementKind::F64 => run!(f64),
+        }
+    }
+
+    /// Prepares rows less `shift`, as `f32`; `spare` has room for them as they are.
+    pub(crate) fn load_shifted(
+        &self,
+        rows: &[u32],
+        shift: &[f32],
+        spare: &mut [f64],
+        out: &mut [f32],
+    ) {
+        let width = self.width();
+        assert!(shift.len() == width && out.len() == rows.len() * width);
+        let is_plain = self.matrix.has_contiguous_rows() && self.metric != Metric::Cosine;
+        macro_rules! run {
+            ($elem:ty) => {
+                dispatch(
+                    self.simd,
+                    Shift::<$elem> {
+                        space: self,
+                        rows,
+                        shift,
+                        out,
+                        types: PhantomData,
+                    },
+                )
+            };
+        }
+        match self.matrix.kind() {
+            ElementKind::F16 if is_plain => run!(f16),
+            ElementKind::Bf16 if is_plain => run!(bf16),
+            ElementKind::F32 if is_plain => run!(f32),
+            _ => {
+                let spare = &mut spare[..out.len()];
+                self.load(rows, spare);
+                shift_rows(self.simd, spare, shift, out);
+            }
         }
     }
 
@@ -352,6 +389,74 @@ impl<E: Widen> Op for Prepare<'_, E> {
             if self.space.metric == Metric::Cosine {
                 // SAFETY: dispatch vouches for the CPU.
                 unsafe { normalise::<I>(out) };
+            }
+        }
+    }
+}
+
+/// Prepared rows less `shift`, as `f32`.
+pub(crate) fn shift_rows(simd: Simd, rows: &[f64], shift: &[f32], out: &mut [f32]) {
+    dispatch(simd, ShiftPrepared { rows, shift, out });
+}
+
+struct ShiftPrepared<'a> {
+    rows: &'a [f64],
+    shift: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Op for ShiftPrepared<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let width = self.shift.len().max(1);
+        let rows = self.rows.chunks_exact(width);
+        for (row, out) in rows.zip(self.out.chunks_exact_mut(width)) {
+            for ((out, x), shift) in out.iter_mut().zip(row).zip(self.shift) {
+                *out = (x - f64::from(*shift)) as f32;
+            }
+        }
+    }
+}
+
+/// See [`Space::load_shifted`].
+struct Shift<'a, E> {
+    space: &'a Space<'a>,
+    rows: &'a [u32],
+    shift: &'a [f32],
+    out: &'a mut [f32],
+    types: PhantomData<E>,
+}
+
+impl<E: Widen> Op for Shift<'_, E>
+where
+    E: LoadAs<Single>,
+{
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let (matrix, width) = (&self.space.matrix, self.space.width());
+        let dims = matrix.cols();
+        let whole = dims / 16 * 16;
+        for (row, out) in self.rows.iter().zip(self.out.chunks_exact_mut(width)) {
+            let row = *row as usize;
+            assert!(row < matrix.rows());
+            let from = matrix.row_ptr(row).cast::<E>();
+            // SAFETY: dispatch vouches for the CPU; a contiguous row of the matrix, and
+            // `shift` and `out` are as long, rounded up to a multiple of 16.
+            unsafe {
+                for at in (0..whole).step_by(16) {
+                    let shift = I::F32::load(self.shift.as_ptr().add(at));
+                    let x = E::load::<I>(from.add(at));
+                    x.sub(shift).store(out.as_mut_ptr().add(at));
+                }
+                if whole < dims {
+                    let shift = I::F32::load(self.shift.as_ptr().add(whole));
+                    let x = E::load_head::<I>(from.add(whole), dims - whole, E::ZERO);
+                    x.sub(shift).store(out.as_mut_ptr().add(whole));
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::k_center::bounds::{COUNTABLE, PRICE, SAFE};
 use crate::distances::{
-    Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Sift, Space, Sweep,
+    Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Sift, Space, Sweep, shift_rows,
 };
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
@@ -53,7 +53,7 @@ impl<'a> Gauge<'a> {
             space,
             centres: Centres::new(space.width()),
             depth: 0,
-            screen: can_screen.then(|| Screen::new(mean)),
+            screen: can_screen.then(|| Screen::new(mean.iter().map(|x| *x as f32).collect())),
             squared: vec![f64::INFINITY; space.rows()],
             seen: vec![0; space.rows()],
             computed: 0,
@@ -176,13 +176,9 @@ impl<'a> Gauge<'a> {
         let pack = &mut worker.pack;
         pack.first = *first;
         for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
-            let fill = Fill {
-                screen,
-                pack,
-                group,
-                rows,
-            };
-            dispatch(self.exec.simd, fill);
+            let out = &mut pack.rows[..rows.len()];
+            shift_rows(self.exec.simd, rows, &screen.shift, out);
+            dispatch(self.exec.simd, Fill { pack, group });
         }
         let groups = rows.len().div_ceil(GROUP);
         let sift = Sift {

@@ -70,7 +70,7 @@ impl<'a> Bounds<'a> {
             exec,
             space,
             centres: Centres::new(space.width()),
-            screen: can_screen.then(|| Screen::new(mean)),
+            screen: can_screen.then(|| Screen::new(mean.iter().map(|x| *x as f32).collect())),
             upper: vec![f64::INFINITY; space.rows()],
             known: vec![Known::NOTHING; space.rows()],
             computed: 0,
@@ -189,8 +189,8 @@ impl<'a> Bounds<'a> {
         let width = self.space.width();
         let last = self.centres.len();
         let prepared = &mut worker.prepared[..rows.len() * width];
-        self.space.load(rows, prepared);
         let Some(screen) = &self.screen else {
+            self.space.load(rows, prepared);
             let mut best = [Best::NONE; STEP];
             let exact_to = worker.states.iter().map(|known| known.exact_to as usize);
             let first = exact_to.min().unwrap_or(last);
@@ -214,14 +214,10 @@ impl<'a> Bounds<'a> {
             *first = known.seen;
             worker.computed += (last - known.seen as usize) as u64;
         }
-        for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
-            let fill = Fill {
-                screen,
-                pack,
-                group,
-                rows,
-            };
-            dispatch(self.exec.simd, fill);
+        for (group, rows) in rows.chunks(GROUP).enumerate() {
+            let out = &mut pack.rows[..rows.len() * width];
+            self.space.load_shifted(rows, &screen.shift, prepared, out);
+            dispatch(self.exec.simd, Fill { pack, group });
         }
         dispatch(
             self.exec.simd,

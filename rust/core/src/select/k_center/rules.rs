@@ -48,8 +48,8 @@ impl PartialOrd for Ranked {
 enum Standing {
     /// Neither picked nor covered.
     Excluded,
-    /// A labelled row that need not be covered.
-    Reference,
+    /// Picked or labelled: it covers.
+    Centre,
     /// To be covered, but not to be picked.
     Barred,
     /// To be covered or picked.
@@ -82,11 +82,7 @@ impl<'a> Rules<'a> {
             }
         }
         for row in options.labelled {
-            let standing = &mut standing[*row as usize];
-            *standing = match *standing {
-                Standing::Excluded | Standing::Reference => Standing::Reference,
-                Standing::Candidate | Standing::Barred => Standing::Barred,
-            };
+            standing[*row as usize] = Standing::Centre;
         }
         let groups = options.max_per_group.and(options.groups);
         let codes = groups.map_or(0, |g| g.iter().max().map_or(0, |max| *max as usize + 1));
@@ -107,7 +103,7 @@ impl<'a> Rules<'a> {
         self.standing[row] != Standing::Excluded
     }
 
-    /// The rows that are to be covered.
+    /// The rows that are still to be covered.
     pub(in crate::select) fn covered(&self) -> Vec<u32> {
         let is_covered = |row: &u32| {
             let standing = self.standing[*row as usize];
@@ -123,7 +119,7 @@ impl<'a> Rules<'a> {
             Standing::Candidate => true,
             // What cannot be picked can still be an outlier.
             Standing::Barred => self.measuring || self.outliers > 0,
-            Standing::Excluded | Standing::Reference => false,
+            Standing::Excluded | Standing::Centre => false,
         };
         if !is_in {
             return -1.0;
@@ -166,7 +162,8 @@ impl<'a> Rules<'a> {
 
     /// [`Rules::admits`] for a row whose distance is known.
     pub(super) fn admits_at(&mut self, row: usize, squared: f64) -> bool {
-        if !self.measuring && self.metric.finish(squared) < self.min_distance {
+        let is_near = self.metric.finish(squared) < self.min_distance;
+        if !self.measuring && is_near && self.standing[row] == Standing::Candidate {
             self.standing[row] = Standing::Barred;
         }
         self.admits(row)
@@ -174,7 +171,7 @@ impl<'a> Rules<'a> {
 
     /// A row was picked.
     pub(super) fn pick(&mut self, row: usize) {
-        self.standing[row] = Standing::Barred;
+        self.standing[row] = Standing::Centre;
         if let Some(groups) = self.groups {
             self.quota[groups[row] as usize] -= 1;
         }

@@ -6,7 +6,7 @@
 //! upper bound; only rows whose bound comes to the top ever meet the rest.
 
 use super::bounds::{Bounds, STEP};
-use crate::distances::{Fill, GROUP, Pack, Screen, Screened, Sift};
+use crate::distances::{Fill, GROUP, Pack, Screen, Screened, Sift, shift_rows};
 use crate::error::Result;
 use crate::parallel::Disjoint;
 use crate::simd::dispatch;
@@ -76,25 +76,23 @@ impl Bounds<'_> {
         };
         let mut all = vec![(Screened::NONE, 0.0); len];
         let out = Disjoint::new(&mut all);
-        let start = || (vec![0.0; STEP * width], Pack::new(width));
+        let start = || (vec![0.0; GROUP * width], Pack::new(width));
         self.exec
             .for_each_chunk(len, STEP, start, |(prepared, pack), range| {
-                let prepared = &mut prepared[..range.len() * width];
-                match rows {
-                    Rows::Pool(rows) => self.space.load(&rows[range.clone()], prepared),
-                    Rows::Centres => {
-                        prepared.copy_from_slice(self.centres.range(range.clone()));
-                    }
-                }
                 pack.first.fill(0);
-                for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
-                    let fill = Fill {
-                        screen,
-                        pack,
-                        group,
-                        rows,
-                    };
-                    dispatch(self.exec.simd, fill);
+                for (group, first) in range.clone().step_by(GROUP).enumerate() {
+                    let at = first..range.end.min(first + GROUP);
+                    let out = &mut pack.rows[..at.len() * width];
+                    let shift = &screen.shift;
+                    match rows {
+                        Rows::Pool(rows) => {
+                            self.space.load_shifted(&rows[at], shift, prepared, out);
+                        }
+                        Rows::Centres => {
+                            shift_rows(self.exec.simd, self.centres.range(at), shift, out);
+                        }
+                    }
+                    dispatch(self.exec.simd, Fill { pack, group });
                 }
                 let sift = Sift {
                     screen,

@@ -114,6 +114,9 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
         // The first of equals: lower rows come first, and the sort is stable.
         let order = |keys: &[f64]| {
             let mut order = covered.clone();
+            // What covers is no outlier.
+            order.retain(|row| !picks.contains(row));
+            order.retain(|row| !options.labelled.contains(&(*row as i64)));
             order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
             order
         };
