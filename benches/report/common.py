@@ -24,9 +24,7 @@ COLOURS = {
     "fpsample": "#CC79A7",
 }
 
-mpl.rcParams.update(
-    {"svg.hashsalt": "pickwise", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-)
+mpl.rcParams.update({"svg.hashsalt": "pickwise", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def described(machine: dict[str, Any]) -> str:
