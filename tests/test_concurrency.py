@@ -58,7 +58,7 @@ def test_other_threads_go_on_during_a_long_call(threads):
         done.set()
         ticker.join()
     # Were the GIL held, nothing would have ticked before the end of the call.
-    assert len(gaps) > 100
+    assert len(gaps) >= 100
     assert told[-1] < len(ENDLESS)
 
 

@@ -115,9 +115,9 @@ def test_ctrl_c_stops_scores():
 @pytest.mark.parametrize("pick", [pw.k_center, pw.kmeans_plusplus])
 def test_ctrl_c_stops_picking(pick, dims):
     # Without structure there is nothing to be lazy about.
-    pool = np.random.default_rng(0).random((500_000 if dims == 3 else 60_000, dims), dtype=np.float32)
+    pool = np.random.default_rng(0).random((2_000_000 if dims == 3 else 60_000, dims), dtype=np.float32)
     for after in (0.02, 0.4):
-        late = interrupted(lambda: pick(pool, 50_000, random_state=0), after)
+        late = interrupted(lambda: pick(pool, len(pool) // 2, random_state=0), after)
         assert_soon(late)
     assert_soon(interrupted(lambda: pw.k_center(pool, 2000, labelled=pool[::5], nearest=True), 0.4))
     assert_idle()
@@ -144,6 +144,21 @@ def test_ctrl_c_stops_a_selection_of_all_rows():
         late = interrupted(lambda: pw.select(pool, len(pool), "entropy", ids=ids), after=part * seconds)
         assert_soon(late or 0.0)
     assert_idle()
+
+
+@pytest.mark.parametrize("ties", ["first", "random"])
+def test_ctrl_c_stops_sorting(ties):
+    pool = np.random.default_rng(0).random(4_000_000, dtype=np.float32)
+    reducer = pw.reducer("margin", len(pool), ties=ties, random_state=0)
+    reducer.update(pool)
+    begun = time.perf_counter()
+    expected = reducer.finish()
+    seconds = time.perf_counter() - begun
+    for part in (0.1, 0.4, 0.7):  # while it counts, deals out, sorts
+        late = interrupted(reducer.finish, after=part * seconds)
+        assert_soon(late or 0.0)
+    assert_idle()
+    assert reducer.finish() == expected
 
 
 def test_ctrl_c_stops_reading_a_file(tmp_path):

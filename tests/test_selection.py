@@ -198,6 +198,29 @@ def test_ties_go_to_the_lower_id():
     assert chosen == sorted((names[i] for i in np.flatnonzero(best)), key=str.encode)
 
 
+@pytest.mark.parametrize("kind", ["positions", "integers", "strings"])
+@pytest.mark.parametrize("share", [0.4, 1])
+def test_large_selections_are_sorted(kind, share):
+    rng = np.random.default_rng(1)
+    rows = 120_000
+    p = rng.random(rows)
+    p[::3] = np.round(p[::3], 2)  # a hundred heaps of rows that tie, a large one among them
+    p[::7] = 0.25
+    ids = rng.permutation(rows) - 500
+    given = {"positions": None, "integers": ids, "strings": [f"row of the pool {i:07}" for i in ids + 500]}[kind]
+    k = int(share * rows)
+    selection = pw.select(p, k, "margin", ids=given)
+    scores = pw.margin(p)
+    names = np.arange(rows) if given is None else np.asarray(given)
+    expected = np.lexsort((names, -scores))[:k]
+    np.testing.assert_array_equal(selection.indices, expected)
+    np.testing.assert_array_equal(selection.ids, names[expected])
+    np.testing.assert_array_equal(selection.scores, scores[expected])
+    assert (selection.ids is selection.indices) == (kind == "positions")
+    with pw.num_threads(1):
+        assert pw.select(p, k, "margin", ids=given) == selection
+
+
 def test_random_ties():
     best = set(np.flatnonzero(TIES[:, 0] == 0.5).tolist())
     first, same, other = (pw.select(TIES, 50, ties="random", random_state=seed) for seed in (0, 0, 1))

@@ -70,7 +70,7 @@ class TopK:
         *,
         tie_seed: int | None,
         seed: int,
-        string_ids: bool,
+        ids: str,
         exclude_ids: NDArray[np.int64] | list[str] | None,
     ) -> TopK: ...
     @property

@@ -339,6 +339,6 @@ class Reducer(State):
             self.k,
             tie_seed=self._seed if self._random_ties else None,
             seed=self._seed,
-            string_ids=kind == "string",
+            ids=kind,
             exclude_ids=self._exclude_ids,
         )

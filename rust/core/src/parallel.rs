@@ -135,4 +135,16 @@ impl<'a, T> Disjoint<'a, T> {
         // SAFETY: within the slice, and the caller promises that it is not shared.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start), range.len()) }
     }
+
+    /// # Safety
+    /// `at` is within the slice, and no live slice holds it.
+    #[inline]
+    pub(crate) unsafe fn set(&self, at: usize, value: T)
+    where
+        T: Copy,
+    {
+        debug_assert!(at < self.len);
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.add(at).write(value) };
+    }
 }

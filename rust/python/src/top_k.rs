@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{PyArray1, PyUntypedArray};
+use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArray};
 use pickwise_core::parallel::Exec;
 use pickwise_core::scores::pool::InvalidRows as Report;
 use pickwise_core::select::{
-    Chunk, Criterion, Entry, Id, Positions, Selector, Strings, Ties, holds_strings,
+    Chunk, Columns, Criterion, Id, IdKind, Position, Positions, Selector, Strings, Ties, id_kind,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::enter::{Door, detached, enter, to_python};
 use crate::parse;
@@ -65,7 +65,12 @@ enum ExcludeIds<'py> {
     Strings(Vec<String>),
 }
 
+/// The same by their kind.
+#[derive(Default)]
+struct Excluded(HashSet<i64>, HashSet<Box<[u8]>>);
+
 enum State {
+    Positions(Selector<Position>),
     Integers(Selector<i64>),
     Strings(Selector<Box<[u8]>>),
 }
@@ -74,18 +79,16 @@ enum State {
 macro_rules! with_selector {
     ($state:expr, $selector:ident => $body:expr) => {
         match $state {
+            State::Positions($selector) => $body,
             State::Integers($selector) => $body,
             State::Strings($selector) => $body,
         }
     };
 }
 
-/// Ids (an array of integers or a list of strings), positions and scores.
-type Finished<'py> = (
-    Py<PyAny>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<f64>>,
-);
+/// Ids (an array of integers or a list of strings), positions and scores. Where rows
+/// are known by their positions, these are their ids: one array.
+type Finished = (Py<PyAny>, Py<PyArray1<i64>>, Py<PyArray1<f64>>);
 
 /// The `k` best rows of the chunks seen so far.
 #[pyclass(frozen, module = "pickwise._native")]
@@ -103,33 +106,42 @@ impl TopK {
 #[pymethods]
 impl TopK {
     #[new]
-    #[pyo3(signature = (score, k, *, tie_seed, seed, string_ids, exclude_ids))]
+    #[pyo3(signature = (score, k, *, tie_seed, seed, ids, exclude_ids))]
     fn new(
         score: Option<&Score>,
         k: usize,
         tie_seed: Option<u64>,
         seed: u64,
-        string_ids: bool,
+        ids: &str,
         exclude_ids: Option<ExcludeIds<'_>>,
     ) -> PyResult<Self> {
         let criterion = score.map_or(Criterion::Random(seed), |s| Criterion::Score(s.0));
         let ties = tie_seed.map_or(Ties::First, Ties::Random);
-        let state = match (string_ids, exclude_ids) {
-            (false, None) => State::Integers(Selector::new(criterion, k, ties, HashSet::new())),
-            (false, Some(ExcludeIds::Integers(ids))) => {
+        let strings = ids == "string";
+        let excluded = match exclude_ids {
+            None => Excluded::default(),
+            Some(ExcludeIds::Integers(ids)) if !strings => {
                 let ids = parse::slice::<i64>(&ids, b"i", "exclude_ids")?;
-                let ids = ids.iter().copied().collect();
-                State::Integers(Selector::new(criterion, k, ties, ids))
+                Excluded(ids.iter().copied().collect(), HashSet::new())
             }
-            (true, None) => State::Strings(Selector::new(criterion, k, ties, HashSet::new())),
-            (true, Some(ExcludeIds::Strings(ids))) => {
-                let ids = ids.into_iter().map(|id| id.into_bytes().into()).collect();
-                State::Strings(Selector::new(criterion, k, ties, ids))
+            Some(ExcludeIds::Strings(ids)) if strings => {
+                let ids = ids.into_iter().map(|id| id.into_bytes().into());
+                Excluded(HashSet::new(), ids.collect())
             }
-            _ => {
+            Some(_) => {
                 return Err(PyTypeError::new_err(
                     "exclude_ids: expected ids of the same kind as the pool's (integers or strings)",
                 ));
+            }
+        };
+        let state = match ids {
+            "position" => State::Positions(Selector::new(criterion, k, ties, excluded.0)),
+            "integer" => State::Integers(Selector::new(criterion, k, ties, excluded.0)),
+            "string" => State::Strings(Selector::new(criterion, k, ties, excluded.1)),
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "ids: expected \"position\", \"integer\" or \"string\", got {ids:?}"
+                )));
             }
         };
         Ok(Self(Mutex::new(state)))
@@ -172,39 +184,49 @@ impl TopK {
     fn merge(&self, py: Python<'_>, other: &Bound<'_, Self>) -> PyResult<()> {
         // A copy, so that two threads may merge two selections into each other.
         let other = other.get().with(py, |state| match state {
+            State::Positions(s) => State::Positions(s.clone()),
             State::Integers(s) => State::Integers(s.clone()),
             State::Strings(s) => State::Strings(s.clone()),
         });
         self.with(py, |state| match (state, &other) {
+            (State::Positions(a), State::Positions(b)) => a.merge(b),
             (State::Integers(a), State::Integers(b)) => a.merge(b),
             (State::Strings(a), State::Strings(b)) => a.merge(b),
             _ => Err(pickwise_core::Error::Mismatch(
-                "cannot merge: one selection has integer ids, the other strings".into(),
+                "cannot merge: the two selections differ in their kind of ids (integers, strings or none)"
+                    .into(),
             )),
         })
         .map_err(|e| to_python(&e))
     }
 
-    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Finished<'py>> {
-        let selected = enter(py, None, |door| {
-            match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-                State::Integers(s) => finish(door, s, |id| *id).map(Selected::Integers),
-                State::Strings(s) => finish(door, s, |id| String::from_utf8_lossy(id).into_owned())
-                    .map(Selected::Strings),
+    fn finish(&self, py: Python<'_>) -> PyResult<Finished> {
+        enter(py, None, |door| {
+            match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                State::Positions(s) => {
+                    let mut ids = vec![Position; s.selected()];
+                    let (indices, scores) = finish(door, s, &mut ids)?;
+                    Ok(Python::attach(|py| {
+                        (indices.clone_ref(py).into_any(), indices, scores)
+                    }))
+                }
+                State::Integers(s) => {
+                    let mut ids = Column::new(s.selected());
+                    let (indices, scores) = finish(door, s, ids.slice())?;
+                    Ok((ids.array.into_any(), indices, scores))
+                }
+                State::Strings(s) => {
+                    let mut ids = vec![&[][..]; s.selected()];
+                    let (indices, scores) = finish(door, s, &mut ids)?;
+                    // Whoever waits for the lock is detached.
+                    let ids = Python::attach(|py| {
+                        let id = |id: &&[u8]| PyString::new(py, &String::from_utf8_lossy(id));
+                        PyList::new(py, ids.iter().map(id)).map(|list| list.into_any().unbind())
+                    })?;
+                    Ok((ids, indices, scores))
+                }
             }
-        })?;
-        let (ids, indices, scores) = match selected {
-            Selected::Integers((ids, indices, scores)) => (
-                PyArray1::from_vec(py, ids).into_any().unbind(),
-                indices,
-                scores,
-            ),
-            Selected::Strings((ids, indices, scores)) => {
-                (ids.into_pyobject(py)?.into_any().unbind(), indices, scores)
-            }
-        };
-        let indices = PyArray1::from_vec(py, indices);
-        Ok((ids, indices, PyArray1::from_vec(py, scores)))
+        })
     }
 
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -214,12 +236,10 @@ impl TopK {
 
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        let state = detached(py, || {
-            if holds_strings(data) {
-                Selector::from_bytes(data).map(State::Strings)
-            } else {
-                Selector::from_bytes(data).map(State::Integers)
-            }
+        let state = detached(py, || match id_kind(data) {
+            Some(IdKind::Positions) => Selector::from_bytes(data).map(State::Positions),
+            Some(IdKind::Strings) => Selector::from_bytes(data).map(State::Strings),
+            Some(IdKind::Integers) | None => Selector::from_bytes(data).map(State::Integers),
         });
         Ok(Self(Mutex::new(state.map_err(|e| to_python(&e))?)))
     }
@@ -240,28 +260,52 @@ impl TopK {
     }
 }
 
-/// Ids, positions and scores, best first.
-type Columns<I> = (Vec<I>, Vec<i64>, Vec<f64>);
-
-enum Selected {
-    Integers(Columns<i64>),
-    Strings(Columns<String>),
+/// A new array of NumPy's own memory (large ones have large pages), which another
+/// thread is to fill before anyone sees it.
+struct Column<T> {
+    array: Py<PyArray1<T>>,
+    memory: *mut T,
+    len: usize,
 }
 
-fn finish<I: Id, T: Send>(
+impl<T: Element> Column<T> {
+    fn new(len: usize) -> Self {
+        Python::attach(|py| {
+            // SAFETY: numbers, any bits of which are some number, written before read.
+            let array = unsafe { PyArray1::new(py, [len], false) };
+            Self {
+                memory: array.data(),
+                len,
+                array: array.unbind(),
+            }
+        })
+    }
+
+    fn slice(&mut self) -> &mut [T] {
+        // SAFETY: the memory of an array that nobody else knows yet.
+        unsafe { std::slice::from_raw_parts_mut(self.memory, self.len) }
+    }
+}
+
+/// Positions and scores.
+type Numbers = (Py<PyArray1<i64>>, Py<PyArray1<f64>>);
+
+/// Positions and scores, best first; the ids are written to `ids`.
+fn finish<'a, I: Id>(
     door: &Door<'_>,
-    selector: &mut Selector<I>,
-    id: impl Fn(&I) -> T + Sync,
-) -> PyResult<Columns<T>> {
-    let bytes = selector.k() * size_of::<Entry<I>>();
-    door.run(bytes, |exec| {
-        let entries = selector.finish(exec);
-        Ok((
-            entries.iter().map(|e| id(&e.id)).collect(),
-            entries.iter().map(|e| e.index).collect(),
-            entries.iter().map(|e| e.score).collect(),
-        ))
-    })
+    selector: &'a Selector<I>,
+    ids: &mut [I::Key<'a>],
+) -> PyResult<Numbers> {
+    let selected = selector.selected();
+    let mut indices = Column::<i64>::new(selected);
+    let mut scores = Column::<f64>::new(selected);
+    let columns = Columns {
+        scores: scores.slice(),
+        indices: indices.slice(),
+        ids,
+    };
+    door.run(selected * 16, |exec| selector.finish_into(exec, columns))?;
+    Ok((indices.array, scores.array))
 }
 
 fn update(
@@ -273,12 +317,12 @@ fn update(
     let row_bytes = chunk.matrix.map_or(16, |m| m.cols() * m.kind().size());
     let bytes = chunk.rows * row_bytes;
     door.run(bytes, move |exec: &Exec<'_>| match (state, ids) {
-        (State::Integers(s), Some(IdView::Integers(ids))) => s.update(exec, chunk, ids, true),
-        (State::Integers(s), None) => {
+        (State::Positions(s), None) => {
             let start = s.rows() as i64;
-            s.update(exec, chunk, Positions { start }, false)
+            s.update(exec, chunk, Positions { start })
         }
-        (State::Strings(s), Some(IdView::Strings(ids))) => s.update(exec, chunk, ids, true),
+        (State::Integers(s), Some(IdView::Integers(ids))) => s.update(exec, chunk, ids),
+        (State::Strings(s), Some(IdView::Strings(ids))) => s.update(exec, chunk, ids),
         _ => Err(pickwise_core::Error::Mismatch(
             "ids: expected the same kind of ids (integers, strings or none) with every chunk"
                 .into(),

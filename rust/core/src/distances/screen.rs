@@ -188,7 +188,13 @@ impl Op for Fill<'_> {
         // SAFETY: dispatch vouches for the CPU; `GROUP` rows of `width` numbers, and
         // as many planes.
         unsafe {
-            I::F32::transpose(rows.as_ptr(), stride, width, planes.as_mut_ptr().cast());
+            for (four, planes) in planes.chunks_mut(4).enumerate() {
+                let rows = rows.as_ptr().wrapping_add(4 * four);
+                let columns = I::F32::four_columns(rows, stride, planes.len());
+                for (plane, column) in planes.iter_mut().zip(columns) {
+                    column.store(plane.0.as_mut_ptr());
+                }
+            }
             let mut norm = I::F32::new(0.0);
             for run in planes.chunks(RUN) {
                 let mut sum = norm.splat(0.0);

@@ -289,11 +289,15 @@ macro_rules! widen {
                 // SAFETY: the caller's promise.
                 unsafe {
                     for at in (0..whole).step_by(16) {
-                        I::F32::load_from(from.add(at)).store_f64(to.add(at));
+                        let [low, high] = I::F32::load_from(from.add(at)).widen();
+                        low.store(to.add(at));
+                        high.store(to.add(at + 8));
                     }
                     if whole < len {
                         let head = I::F32::load_head(from.add(whole), len - whole, Self::ZERO);
-                        head.store_f64(to.add(whole));
+                        let [low, high] = head.widen();
+                        low.store(to.add(whole));
+                        high.store(to.add(whole + 8));
                     }
                 }
             }

@@ -149,6 +149,7 @@ impl<V: Lanes, L: Link, M: OfTwo> Fold<V> for Labels<L, M> {
 impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
     const LOGITS: bool = L::LOGITS;
     const HALVES: bool = false;
+    const EXACT: bool = false;
     const PARTS: usize = 4;
 
     #[inline(always)]
@@ -161,14 +162,15 @@ impl<L: Link, M: OfTwo> Kernel for Labels<L, M> {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [total, largest, signs, sum]: Parts<V>, out: &mut [f64]) -> u32 {
+    fn score<V: Lanes>(self, [total, largest, ..]: Parts<V>) -> V {
         let scores = if self.max { largest } else { total };
-        // SAFETY: one place a lane.
-        unsafe { scores.store_f64(out.as_mut_ptr()) };
-        for score in out {
-            // Of a probability of -0, too, the score is 0.
-            *score = *score * self.scale + 0.0;
-        }
+        let scale = scores.splat(V::Elem::of(self.scale));
+        // Of a probability of -0, too, the score is 0.
+        scores.mul(scale).add(scores.splat(V::Elem::ZERO))
+    }
+
+    #[inline(always)]
+    fn suspects<V: Lanes>(self, [_, _, signs, sum]: Parts<V>) -> u32 {
         let infinity = sum.splat(V::Elem::of(f64::INFINITY));
         signs.sign_bits() | !V::bits(sum.lt(infinity))
     }

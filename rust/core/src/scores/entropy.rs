@@ -2,6 +2,7 @@
 
 use super::rows::{Fold, Kernel, Parts, Source};
 use super::sums_to_one;
+use crate::element::Element;
 use crate::simd::{Lanes, Real};
 
 /// Parts: the sum of the row, `Σ p log p`, all sign bits.
@@ -37,6 +38,7 @@ impl<V: Lanes> Fold<V> for Entropy {
 impl Kernel for Entropy {
     const LOGITS: bool = false;
     const HALVES: bool = true;
+    const EXACT: bool = false;
     const PARTS: usize = 3;
 
     #[inline(always)]
@@ -49,14 +51,14 @@ impl Kernel for Entropy {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [sum, plogp, signs, _]: Parts<V>, out: &mut [f64]) -> u32 {
-        let unit = V::Elem::LOG_UNIT * self.scale;
-        // SAFETY: one place a lane.
-        unsafe { plogp.store_f64(out.as_mut_ptr()) };
-        for score in out {
-            // Not a negation: the entropy of a one-hot row is 0, not -0.
-            *score = 0.0 - *score * unit;
-        }
+    fn score<V: Lanes>(self, [_, plogp, ..]: Parts<V>) -> V {
+        let unit = plogp.splat(V::Elem::of(V::Elem::LOG_UNIT * self.scale));
+        // Not a negation: the entropy of a one-hot row is 0, not -0.
+        plogp.splat(V::Elem::ZERO).sub(plogp.mul(unit))
+    }
+
+    #[inline(always)]
+    fn suspects<V: Lanes>(self, [sum, _, signs, _]: Parts<V>) -> u32 {
         signs.sign_bits() | !sums_to_one(sum, self.tolerance)
     }
 }

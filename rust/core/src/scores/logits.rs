@@ -27,7 +27,7 @@ pub(super) struct Softmax {
 
 impl Softmax {
     #[inline(always)]
-    fn score<V: Lanes>(self, rest: V, weighted: V, second: V) -> V {
+    fn measured<V: Lanes>(self, rest: V, weighted: V, second: V) -> V {
         let total = rest.add(rest.splat(V::Elem::of(1.0)));
         match self.measure {
             Measure::Entropy => V::Elem::ln_1p(rest).sub(weighted.div(total)),
@@ -104,6 +104,7 @@ impl<V: Lanes> Fold<V> for Terms<V> {
 impl Kernel for Softmax {
     const LOGITS: bool = true;
     const HALVES: bool = false;
+    const EXACT: bool = false;
     const PARTS: usize = 4;
 
     #[inline(always)]
@@ -127,16 +128,14 @@ impl Kernel for Softmax {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [rest, weighted, ties, second]: Parts<V>, out: &mut [f64]) -> u32 {
+    fn score<V: Lanes>(self, [rest, weighted, ties, second]: Parts<V>) -> V {
         let rest = ties.sub(ties.splat(V::Elem::of(1.0))).add(rest);
-        // SAFETY: one place a lane.
-        unsafe {
-            self.score(rest, weighted, second)
-                .store_f64(out.as_mut_ptr());
-        };
-        for score in out {
-            *score *= self.scale;
-        }
+        let scale = rest.splat(V::Elem::of(self.scale));
+        self.measured(rest, weighted, second).mul(scale)
+    }
+
+    #[inline(always)]
+    fn suspects<V: Lanes>(self, [_, weighted, ..]: Parts<V>) -> u32 {
         // A NaN anywhere, or a largest logit that is infinite, ends up in `weighted`.
         !V::bits(weighted.lt(weighted.splat(V::Elem::of(1.0))))
     }

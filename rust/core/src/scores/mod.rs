@@ -23,7 +23,7 @@ use crate::simd::{Lanes, Real, Simd, math};
 use binary::{BinaryEntropy, BinaryRatio, Labels, OfTwo, Probability, Sigmoid, Smaller};
 use entropy::Entropy;
 use logits::Softmax;
-use rows::{Kernel, Rows};
+use rows::{Kernel, Rows, Sink};
 use top_two::TopTwo;
 
 /// What is measured.
@@ -218,22 +218,20 @@ impl Score {
         }
     }
 
-    /// Scores `rows` into `out` (see [`rows::score_rows`]).
+    /// Scores `rows` into `sink` (see [`rows::score_rows`]).
     pub(crate) fn of_rows(
         &self,
         simd: Simd,
         matrix: &Matrix<'_>,
         rows: Rows<'_>,
-        double: bool,
-        out: &mut [f64],
+        sink: Sink<'_>,
         suspects: &mut Vec<usize>,
     ) {
         let call = Call {
             simd,
             matrix,
             rows,
-            double,
-            out,
+            sink,
             suspects,
         };
         let measure = self.measure;
@@ -297,8 +295,7 @@ struct Call<'a> {
     simd: Simd,
     matrix: &'a Matrix<'a>,
     rows: Rows<'a>,
-    double: bool,
-    out: &'a mut [f64],
+    sink: Sink<'a>,
     suspects: &'a mut Vec<usize>,
 }
 
@@ -309,8 +306,7 @@ impl Call<'_> {
             kernel,
             self.matrix,
             self.rows,
-            self.double,
-            self.out,
+            self.sink,
             self.suspects,
         );
     }

@@ -1,15 +1,10 @@
 //! Scoring a whole pool, and the report of its invalid rows.
 
-use super::rows::Rows;
+use super::rows::{Rows, Sink};
 use super::{Invalid, Score};
-use crate::element::ElementKind;
 use crate::error::Result;
 use crate::matrix::Matrix;
 use crate::parallel::{Disjoint, Exec};
-use crate::simd::{Isa, Op, Real, dispatch};
-
-/// Rows scored between two looks at their scores; their `f64` scores stay in L1.
-pub(crate) const BLOCK: usize = 256;
 
 /// The invalid rows of a pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +46,15 @@ pub enum Output<'a> {
     F64(&'a mut [f64]),
 }
 
+impl Output<'_> {
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::F32(out) => out.len(),
+            Self::F64(out) => out.len(),
+        }
+    }
+}
+
 /// Scores every row of `matrix`; scores of invalid rows mean nothing.
 ///
 /// Arithmetic is in `f64` if the rows or the output are, else in `f32`.
@@ -66,57 +70,26 @@ pub fn score_pool(
     matrix: &Matrix<'_>,
     out: Output<'_>,
 ) -> Result<Option<InvalidRows>> {
-    match out {
-        Output::F32(out) => {
-            let double = matrix.kind() == ElementKind::F64;
-            score_as(exec, score, matrix, double, out)
-        }
-        Output::F64(out) => score_as(exec, score, matrix, true, out),
-    }
-}
-
-/// Rounds scores to the type that was asked for.
-struct Round<'a, T> {
-    scores: &'a [f64],
-    out: &'a mut [T],
-}
-
-impl<T: Real> Op for Round<'_, T> {
-    type Out = ();
-
-    #[inline(always)]
-    unsafe fn run<I: Isa>(self) {
-        for (out, score) in self.out.iter_mut().zip(self.scores) {
-            *out = T::of(*score);
-        }
-    }
-}
-
-fn score_as<T: Real + Send>(
-    exec: &Exec<'_>,
-    score: &Score,
-    matrix: &Matrix<'_>,
-    double: bool,
-    out: &mut [T],
-) -> Result<Option<InvalidRows>> {
     assert_eq!(matrix.rows(), out.len(), "one score a row");
-    let out = Disjoint::new(out);
+    let out = match out {
+        Output::F32(out) => Places::F32(Disjoint::new(out)),
+        Output::F64(out) => Places::F64(Disjoint::new(out)),
+    };
     let row_bytes = matrix.cols() * matrix.kind().size();
     let start = || (None, Vec::new());
     let states = exec.for_each_range(matrix.rows(), row_bytes, start, |state, range| {
         let (invalid, suspects) = state;
-        let mut scores = [0.0; BLOCK];
-        for first in range.clone().step_by(BLOCK) {
-            let len = BLOCK.min(range.end - first);
-            let scores = &mut scores[..len];
-            let rows = Rows::Range(first, len);
-            score.of_rows(exec.simd, matrix, rows, double, scores, suspects);
-            for at in suspects.drain(..) {
-                InvalidRows::add(invalid, score.report(matrix, first + at));
+        let (first, rows) = (range.start, Rows::Range(range.start, range.len()));
+        // SAFETY: ranges do not overlap.
+        let out = unsafe {
+            match &out {
+                Places::F32(out) => Output::F32(out.range(range)),
+                Places::F64(out) => Output::F64(out.range(range)),
             }
-            // SAFETY: ranges do not overlap, nor do their blocks.
-            let out = unsafe { out.range(first..first + len) };
-            dispatch(exec.simd, Round { scores, out });
+        };
+        score.of_rows(exec.simd, matrix, rows, Sink::All(out), suspects);
+        for at in suspects.drain(..) {
+            InvalidRows::add(invalid, score.report(matrix, first + at));
         }
     })?;
     let mut invalid = None;
@@ -124,6 +97,12 @@ fn score_as<T: Real + Send>(
         InvalidRows::add(&mut invalid, found);
     }
     Ok(invalid)
+}
+
+/// An [`Output`] that several workers write to.
+enum Places<'a> {
+    F32(Disjoint<'a, f32>),
+    F64(Disjoint<'a, f64>),
 }
 
 impl Score {

@@ -14,10 +14,13 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use super::pool::Output;
 use super::sources::{AHEAD, Columns, Pairs, Row, Starts, Tile};
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
-use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch, prefetch};
+use crate::simd::{
+    Double, Isa, Lanes, LoadAs, Op, Precision, Real, Simd, Single, dispatch, prefetch,
+};
 
 /// Vectors that are accumulated before they are joined with the rest.
 pub(super) const RUN: usize = 16;
@@ -64,11 +67,73 @@ pub(crate) trait Kernel: Copy + Sync {
     const PARTS: usize;
     /// The lanes of a wide row are still to be joined.
     fn reduce<V: Lanes, S: Source<V>>(self, row: &S) -> Parts<V>;
+    /// Whether [`Kernel::exact`] gives of `f32` rows what `f64` lanes would.
+    const EXACT: bool;
     /// Joins two lanes of a row. Must be commutative, bit for bit.
     fn join<V: Lanes>(self, a: Parts<V>, b: Parts<V>) -> Parts<V>;
-    /// Writes the scores of `V::N` rows into as many places; the bits of the result mark rows that
-    /// may be invalid.
-    fn finish<V: Lanes>(self, parts: Parts<V>, out: &mut [f64]) -> u32;
+    /// The scores of `V::N` rows.
+    fn score<V: Lanes>(self, parts: Parts<V>) -> V;
+    /// The same in `f64`, the lower half of the rows first.
+    #[inline(always)]
+    fn exact<V: Lanes>(self, parts: Parts<V>) -> [V::Double; 2] {
+        self.score(parts).widen()
+    }
+    /// The bits of rows that may be invalid; their scores mean nothing if they are.
+    fn suspects<V: Lanes>(self, parts: Parts<V>) -> u32;
+}
+
+/// What becomes of the scores.
+#[derive(Debug)]
+pub(crate) enum Sink<'a> {
+    /// All are kept, in the precision that they are computed in.
+    All(Output<'a>),
+    /// Those that reach a bar are kept.
+    Above(&'a mut Above),
+}
+
+/// The rows that score at least so much.
+#[derive(Debug, Default)]
+pub(crate) struct Above {
+    /// The bar.
+    pub least: f64,
+    /// Arithmetic in `f64`, whatever the rows hold.
+    pub double: bool,
+    /// Places (among the rows that were asked for) and scores, in order. Of a score
+    /// that two `f32` numbers decide exactly this is the `f64` score.
+    pub hits: Vec<(usize, f64)>,
+}
+
+/// A [`Sink`] of one precision.
+enum Target<'a, T> {
+    All(&'a mut [T]),
+    Rounded(&'a mut [f32]),
+    Above(&'a mut Above),
+}
+
+impl<'a> Sink<'a> {
+    fn is_double(&self, kind: ElementKind) -> bool {
+        kind == ElementKind::F64
+            || match self {
+                Self::All(out) => matches!(out, Output::F64(_)),
+                Self::Above(above) => above.double,
+            }
+    }
+
+    fn single(self) -> Target<'a, f32> {
+        match self {
+            Self::All(Output::F32(out)) => Target::All(out),
+            Self::All(Output::F64(_)) => unreachable!("is_double"),
+            Self::Above(above) => Target::Above(above),
+        }
+    }
+
+    fn double(self) -> Target<'a, f64> {
+        match self {
+            Self::All(Output::F64(out)) => Target::All(out),
+            Self::All(Output::F32(out)) => Target::Rounded(out),
+            Self::Above(above) => Target::Above(above),
+        }
+    }
 }
 
 /// Which rows of the matrix: `start..start + len`, or a list.
@@ -96,36 +161,38 @@ impl Rows<'_> {
 }
 
 /// Scores `rows` of `matrix` with lanes of precision `P` (see [`score_rows`]).
-struct Pass<'a, P, E, K> {
+struct Pass<'a, P: Precision, E, K> {
     kernel: K,
     matrix: &'a Matrix<'a>,
     rows: Rows<'a>,
-    out: &'a mut [f64],
+    target: Target<'a, P::Elem>,
     suspects: &'a mut Vec<usize>,
     types: PhantomData<(P, E)>,
 }
 
-/// Scores `rows` of `matrix` into `out`. The places (in `out`) of rows that may be
-/// invalid are added to `suspects`; their scores mean nothing.
+/// Scores `rows` of `matrix` into `sink`. The places (among `rows`) of rows that may be
+/// invalid are added to `suspects`; their scores mean nothing if they are.
 pub(crate) fn score_rows<K: Kernel>(
     simd: Simd,
     kernel: K,
     matrix: &Matrix<'_>,
     rows: Rows<'_>,
-    double: bool,
-    out: &mut [f64],
+    sink: Sink<'_>,
     suspects: &mut Vec<usize>,
 ) {
-    assert_eq!(rows.len(), out.len(), "one score a row");
+    let double = sink.is_double(matrix.kind());
+    if let Sink::All(out) = &sink {
+        assert_eq!(rows.len(), out.len(), "one score a row");
+    }
     macro_rules! run {
-        ($precision:ty, $elem:ty) => {
+        ($precision:ty, $elem:ty, $target:ident) => {
             dispatch(
                 simd,
                 Pass::<'_, $precision, $elem, K> {
                     kernel,
                     matrix,
                     rows,
-                    out,
+                    target: sink.$target(),
                     suspects,
                     types: PhantomData,
                 },
@@ -133,18 +200,78 @@ pub(crate) fn score_rows<K: Kernel>(
         };
     }
     match (matrix.kind(), double) {
-        (ElementKind::F16, false) if K::HALVES => run!(Single, f16),
-        (ElementKind::Bf16, false) if K::HALVES => run!(Single, bf16),
+        (ElementKind::F16, false) if K::HALVES => run!(Single, f16, single),
+        (ElementKind::Bf16, false) if K::HALVES => run!(Single, bf16, single),
         (ElementKind::F16 | ElementKind::Bf16, _) => {
             let wide = widen(matrix, rows);
             let shape = (rows.len(), matrix.cols());
             let wide = Matrix::dense(&wide, shape);
             let rows = Rows::Range(0, rows.len());
-            score_rows(simd, kernel, &wide, rows, double, out, suspects);
+            score_rows(simd, kernel, &wide, rows, sink, suspects);
         }
-        (ElementKind::F32, false) => run!(Single, f32),
-        (ElementKind::F32, true) => run!(Double, f32),
-        (ElementKind::F64, _) => run!(Double, f64),
+        (ElementKind::F32, false) => run!(Single, f32, single),
+        (ElementKind::F32, true) => run!(Double, f32, double),
+        (ElementKind::F64, _) => run!(Double, f64, double),
+    }
+}
+
+impl Above {
+    #[inline(always)]
+    fn take<V: Lanes, K: Kernel>(&mut self, kernel: K, parts: Parts<V>, first: usize, live: u32) {
+        let mut scores = [0.0; LANES];
+        let bits = if K::EXACT && V::N == LANES {
+            let [low, high] = kernel.exact(parts);
+            let least = low.splat(self.least);
+            let bits = not_below(low, least) | not_below(high, least) << 8;
+            if bits & live == 0 {
+                return;
+            }
+            // SAFETY: one place a lane.
+            unsafe {
+                low.store(scores.as_mut_ptr());
+                high.store(scores.as_mut_ptr().add(8));
+            }
+            bits
+        } else {
+            let score = kernel.score(parts);
+            let least = score.splat(V::Elem::at_most(self.least));
+            let bits = not_below(score, least);
+            if bits & live == 0 {
+                return;
+            }
+            let [low, high] = score.widen();
+            // SAFETY: one place a lane; of `f64` lanes the second half is not looked at.
+            unsafe {
+                low.store(scores.as_mut_ptr());
+                high.store(scores.as_mut_ptr().add(8));
+            }
+            bits
+        };
+        for_each_bit(bits & live, |lane| {
+            self.hits.push((first + lane, scores[lane]));
+        });
+    }
+}
+
+/// The bits of lanes that are not below `least`: a NaN is among them.
+#[inline(always)]
+fn not_below<V: Lanes>(scores: V, least: V) -> u32 {
+    !V::bits(scores.lt(least)) & (u32::MAX >> (32 - V::N))
+}
+
+#[inline(always)]
+fn lanes_of<V: Lanes>(vector: V) -> [V::Elem; LANES] {
+    let mut lanes = [V::Elem::default(); LANES];
+    // SAFETY: a place a lane, and more.
+    unsafe { vector.store(lanes.as_mut_ptr()) };
+    lanes
+}
+
+#[inline(always)]
+fn for_each_bit(mut bits: u32, mut f: impl FnMut(usize)) {
+    while bits != 0 {
+        f(bits.trailing_zeros() as usize);
+        bits &= bits - 1;
     }
 }
 
@@ -171,22 +298,32 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Op for Pass<'_, P, E, K> {
 }
 
 impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
+    /// Hands over the scores of `len` rows.
     #[inline(always)]
-    fn finish<V: Lanes>(&mut self, parts: Parts<V>, first: usize, len: usize) {
-        let out = &mut self.out[first..first + len];
-        let mut bits = if len == V::N {
-            self.kernel.finish(parts, &mut out[..V::N])
-        } else {
-            let mut scores = [0.0; LANES];
-            let bits = self.kernel.finish(parts, &mut scores[..V::N]);
-            out.copy_from_slice(&scores[..len]);
-            bits & ((1 << len) - 1)
-        };
-        bits &= u32::MAX >> (32 - V::N);
-        while bits != 0 {
-            self.suspects.push(first + bits.trailing_zeros() as usize);
-            bits &= bits - 1;
+    fn finish<V: Lanes<Elem = P::Elem>>(&mut self, parts: Parts<V>, first: usize, len: usize) {
+        let live = u32::MAX >> (32 - len);
+        match &mut self.target {
+            Target::All(out) => {
+                let out = &mut out[first..first + len];
+                let scores = self.kernel.score(parts);
+                if len == V::N {
+                    // SAFETY: one place a lane.
+                    unsafe { scores.store(out.as_mut_ptr()) };
+                } else {
+                    out.copy_from_slice(&lanes_of(scores)[..len]);
+                }
+            }
+            Target::Rounded(out) => {
+                let scores = lanes_of(self.kernel.score(parts));
+                for (out, score) in out[first..first + len].iter_mut().zip(scores) {
+                    *out = f32::of(score.to_f64());
+                }
+            }
+            Target::Above(above) => above.take(self.kernel, parts, first, live),
         }
+        for_each_bit(self.kernel.suspects(parts) & live, |lane| {
+            self.suspects.push(first + lane);
+        });
     }
 
     /// # Safety
@@ -245,6 +382,14 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 }
             }
             return Starts::Regular(row, stride);
+        }
+        if let Rows::List(list) = self.rows {
+            // Rows in any order: nobody but us knows which come next.
+            for row in list.iter().skip(first + 4 * n).take(n) {
+                let row = self.matrix.row_ptr(*row);
+                prefetch(row);
+                prefetch(row.wrapping_add(LINE / 2));
+            }
         }
         let mut rows = [std::ptr::null(); LANES];
         for (i, row) in rows[..n].iter_mut().enumerate() {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::rows::{Fold, Kernel, LANES, Parts, RUN, Source};
 use crate::element::Element;
-use crate::simd::{Isa, Lanes, LoadAs, Precision, Real, prefetch};
+use crate::simd::{Isa, Lanes, LoadAs, Precision, prefetch};
 
 /// Bytes to ask for ahead of the arithmetic: the hardware alone does not run far
 /// enough ahead of a loop that computes this much.
@@ -76,8 +76,10 @@ pub(super) struct Tile<P, E, I> {
     pub types: PhantomData<(P, E, I)>,
 }
 
-/// A square of numbers: planes, or rows on their way to become planes.
-type Square<T> = [[MaybeUninit<T>; LANES]; RUN];
+/// Rows on their way into lanes, as the type of the lanes; loads of whole rows must
+/// not straddle cache lines.
+#[repr(align(64))]
+struct Copied<T>([[MaybeUninit<T>; RUN]; LANES]);
 
 impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
     /// Where an element is.
@@ -92,76 +94,108 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
             .cast()
     }
 
-    /// Turns columns `col..col + width` into planes, one vector a column.
+    /// Copies `width` elements of row `row` to `to`, as the type of the lanes.
     ///
     /// # Safety
-    /// The CPU must have `I`; the rows must have these columns.
-    #[inline(always)]
-    unsafe fn fill(&self, col: usize, width: usize, planes: &mut Square<P::Elem>) {
-        let n = <P::Lanes<I>>::N;
-        let planes: *mut P::Elem = planes.as_mut_ptr().cast();
-        // SAFETY: all addresses are those of elements; planes and rows have room
-        // for 16 vectors.
-        unsafe {
-            match self.starts {
-                Starts::Regular(_, stride) if E::KIND == P::Elem::KIND && self.contiguous => {
-                    let rows = self.at(0, col).cast();
-                    <P::Lanes<I>>::transpose(rows, stride, width, planes);
-                }
-                _ if size_of::<P::Elem>() == 8 => {
-                    for i in 0..n {
-                        for j in 0..width {
-                            let x = self.at(i, col + j).read_unaligned().to_f64();
-                            planes.add(j * n + i).write(P::Elem::of(x));
-                        }
-                    }
-                }
-                _ => {
-                    let mut copy: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
-                    let first = self.lead(col, width);
-                    for (i, row) in copy[..n].iter_mut().enumerate() {
-                        self.convert(i, col, width, row.as_mut_ptr().cast());
-                    }
-                    let rows = copy.as_ptr().cast::<P::Elem>().add(first);
-                    let stride = size_of_val(&copy[0]).cast_signed();
-                    <P::Lanes<I>>::transpose(rows, stride, width, planes);
-                }
-            }
-        }
-    }
-
-    /// Sixteen elements that end where they should need no special last load; this is
-    /// how many of them come before the columns that are asked for.
-    #[inline(always)]
-    const fn lead(&self, col: usize, width: usize) -> usize {
-        if self.contiguous && col + width >= RUN {
-            RUN - width
-        } else {
-            0
-        }
-    }
-
-    /// Copies `width` elements of row `row` to `to`, as the type of the lanes, behind
-    /// [`Tile::lead`] others.
-    ///
-    /// # Safety
-    /// As [`Tile::fill`]; `to` must have room for 16.
+    /// The CPU must have `I`; the row must have these columns; `to` must have room
+    /// for 16.
     #[inline(always)]
     unsafe fn convert(&self, row: usize, col: usize, width: usize, to: *mut P::Elem) {
-        let mut elements = [E::ZERO; LANES];
+        let n = <P::Lanes<I>>::N;
+        let mut elements = [E::ZERO; RUN];
         // SAFETY: the caller vouches for the elements; the buffers hold 16.
         unsafe {
-            let from = if self.contiguous && col + width >= RUN {
-                self.at(row, col + width - RUN)
+            let from = if self.contiguous {
+                self.at(row, col)
             } else {
                 for (j, element) in elements[..width].iter_mut().enumerate() {
                     *element = self.at(row, col + j).read_unaligned();
                 }
                 elements.as_ptr()
             };
-            for at in (0..RUN).step_by(<P::Lanes<I>>::N) {
+            let mut at = 0;
+            while at + n <= width {
                 E::load::<I>(from.add(at)).store(to.add(at));
+                at += n;
             }
+            if at < width {
+                E::load_head::<I>(from.add(at), width - at, E::ZERO).store(to.add(at));
+            }
+        }
+    }
+
+    /// Folds columns `col..col + width`, at most a run of them.
+    ///
+    /// # Safety
+    /// The CPU must have `I`; the rows must have these columns.
+    #[inline(always)]
+    unsafe fn fold_run<F: Fold<P::Lanes<I>>>(
+        &self,
+        fold: F,
+        start: Parts<P::Lanes<I>>,
+        col: usize,
+        width: usize,
+    ) -> Parts<P::Lanes<I>> {
+        // SAFETY: all addresses are those of elements, or of copies of them.
+        unsafe {
+            match self.starts {
+                Starts::Regular(_, stride) if E::KIND == P::Elem::KIND && self.contiguous => {
+                    fold_columns(fold, start, self.at(0, col).cast(), stride, width)
+                }
+                _ => {
+                    let mut copy: Copied<P::Elem> = Copied([[MaybeUninit::uninit(); RUN]; LANES]);
+                    for (i, row) in copy.0[..<P::Lanes<I>>::N].iter_mut().enumerate() {
+                        self.convert(i, col, width, row.as_mut_ptr().cast());
+                    }
+                    let stride = size_of_val(&copy.0[0]).cast_signed();
+                    fold_columns(fold, start, copy.0.as_ptr().cast(), stride, width)
+                }
+            }
+        }
+    }
+}
+
+/// Folds the first `width` columns of `N` rows, four at a time.
+///
+/// # Safety
+/// As [`Lanes::four_columns`].
+#[inline(always)]
+unsafe fn fold_columns<V: Lanes, F: Fold<V>>(
+    fold: F,
+    start: Parts<V>,
+    rows: *const V::Elem,
+    stride: isize,
+    width: usize,
+) -> Parts<V> {
+    let mut parts = start;
+    let mut col = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while col + 4 <= width {
+            let [a, b, c, d] = V::four_columns(rows.wrapping_add(col), stride, 4);
+            parts = fold.step_both(fold.step_both(parts, a, b), c, d);
+            col += 4;
+        }
+        let left = width - col;
+        if left == 0 {
+            return parts;
+        }
+        // The last ones come with some before them, where there are any.
+        let [a, b, c] = if width >= 4 {
+            let [_, b, c, d] = V::four_columns(rows.wrapping_add(width - 4), stride, 4);
+            match left {
+                1 => [d, d, d],
+                2 => [c, d, d],
+                _ => [b, c, d],
+            }
+        } else {
+            let [a, b, c, _] = V::four_columns(rows, stride, width);
+            [a, b, c]
+        };
+        match left {
+            1 => fold.step(parts, a),
+            2 => fold.step_both(parts, a, b),
+            _ => fold.step(fold.step_both(parts, a, b), c),
         }
     }
 }
@@ -169,26 +203,14 @@ impl<P: Precision, E: LoadAs<P>, I: Isa> Tile<P, E, I> {
 impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Tile<P, E, I> {
     #[inline(always)]
     fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
-        let n = <P::Lanes<I>>::N;
-        let mut planes: Square<P::Elem> = [[MaybeUninit::uninit(); LANES]; RUN];
-        // SAFETY: tiles are made behind dispatch, so the CPU has I; planes that
-        // are loaded have been filled.
+        // SAFETY: tiles are made behind dispatch, so the CPU has I; the rows have
+        // these columns.
         unsafe {
             let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
             let mut total = start;
             for col in (0..self.cols).step_by(RUN) {
                 let width = RUN.min(self.cols - col);
-                self.fill(col, width, &mut planes);
-                let mut parts = start;
-                let plane = |j| <P::Lanes<I>>::load(planes.as_ptr().cast::<P::Elem>().add(j * n));
-                let mut j = 0;
-                while j + 2 <= width {
-                    parts = fold.step_both(parts, plane(j), plane(j + 1));
-                    j += 2;
-                }
-                if j < width {
-                    parts = fold.step(parts, plane(j));
-                }
+                let parts = self.fold_run(fold, start, col, width);
                 total = if col == 0 {
                     parts
                 } else {

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::pool::{InvalidRows, Output, score_pool};
+use super::rows::{Above, Sink};
 use super::*;
-use crate::element::{bf16, f16};
+use crate::element::{ElementKind, bf16, f16};
 use crate::parallel::Exec;
 use oracle::oracle;
 use pools::{Kind, LAYOUTS, Number, Pool, Rng, as_elements, hard_rows, rows_of};
@@ -53,8 +54,18 @@ fn scores_of(kind: Kind, temperature: f64) -> Vec<Score> {
 /// Scores, which must come without a report that is not true.
 fn run(score: &Score, simd: Simd, matrix: &Matrix<'_>, rows: Rows<'_>, double: bool) -> Vec<f64> {
     let mut out = vec![f64::NAN; rows.len()];
+    let mut single = vec![f32::NAN; rows.len()];
     let mut suspects = Vec::new();
-    score.of_rows(simd, matrix, rows, double, &mut out, &mut suspects);
+    let is_single = !double && matrix.kind() != ElementKind::F64;
+    let sink = if is_single {
+        Sink::All(Output::F32(&mut single))
+    } else {
+        Sink::All(Output::F64(&mut out))
+    };
+    score.of_rows(simd, matrix, rows, sink, &mut suspects);
+    if is_single {
+        out = single.into_iter().map(f64::from).collect();
+    }
     for at in suspects {
         let found = score.inspect(matrix, rows.get(at));
         assert_eq!(found, None, "row {} of {score:?}", rows.get(at));
@@ -340,9 +351,20 @@ fn exact_scores_need_no_bound() {
         let matrix = Matrix::from_slice(&values, 500, cols).expect("fits");
         let scores = scores_of(Kind::Probabilities, 1.0).into_iter();
         for score in scores.filter(Score::is_exact) {
-            let single = run(&score, Simd::detect(), &matrix, all(&matrix), false);
             let double = run(&score, Simd::detect(), &matrix, all(&matrix), true);
-            assert_eq!(bits(&single), bits(&double));
+            for simd in Simd::available() {
+                for least in [f64::NEG_INFINITY, double[7]] {
+                    let mut above = Above {
+                        least,
+                        ..Above::default()
+                    };
+                    let sink = Sink::Above(&mut above);
+                    score.of_rows(simd, &matrix, all(&matrix), sink, &mut Vec::new());
+                    let rows = double.iter().copied().enumerate();
+                    let want: Vec<_> = rows.filter(|(_, score)| *score >= least).collect();
+                    assert_eq!(above.hits, want, "{score:?}");
+                }
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Scores of the two largest probabilities: margin, least confidence, ratio.
 //!
-//! Finding them rounds nothing, and the rest is done in `f64` whatever the lanes:
+//! Finding them rounds nothing, so of `f32` rows the `f64` score can be had at once:
 //! these scores need no second look.
 
 use super::rows::{Fold, Kernel, Parts, Source};
 use super::{Measure, sums_to_one};
-use crate::simd::Lanes;
+use crate::element::Element;
+use crate::simd::{Lanes, Real};
 
 /// The running largest and second largest, and what `x` makes of them.
 #[inline(always)]
@@ -46,6 +47,7 @@ impl<V: Lanes> Fold<V> for TopTwo {
 impl Kernel for TopTwo {
     const LOGITS: bool = false;
     const HALVES: bool = true;
+    const EXACT: bool = true;
     const PARTS: usize = 4;
 
     #[inline(always)]
@@ -58,27 +60,28 @@ impl Kernel for TopTwo {
     }
 
     #[inline(always)]
-    fn finish<V: Lanes>(self, [sum, first, second, signs]: Parts<V>, out: &mut [f64]) -> u32 {
-        let mut seconds = [0.0; 16];
-        // SAFETY: one place a lane, 16 or fewer.
-        unsafe {
-            first.store_f64(out.as_mut_ptr());
-            second.store_f64(seconds.as_mut_ptr());
-        }
-        let seconds = &seconds[..V::N];
-        match self.measure {
-            Measure::LeastConfidence => replace(out, seconds, |p1, _| 1.0 - p1),
-            Measure::Ratio => replace(out, seconds, |p1, p2| p2 / p1 + 0.0), // never -0
-            _ => replace(out, seconds, |p1, p2| 1.0 - (p1 - p2)),
-        }
+    fn score<V: Lanes>(self, [_, first, second, _]: Parts<V>) -> V {
+        of_two(self.measure, first, second)
+    }
+    #[inline(always)]
+    fn exact<V: Lanes>(self, [_, first, second, _]: Parts<V>) -> [V::Double; 2] {
+        let ([f0, f1], [s0, s1]) = (first.widen(), second.widen());
+        [of_two(self.measure, f0, s0), of_two(self.measure, f1, s1)]
+    }
+
+    #[inline(always)]
+    fn suspects<V: Lanes>(self, [sum, _, _, signs]: Parts<V>) -> u32 {
         signs.sign_bits() | !sums_to_one(sum, self.tolerance)
     }
 }
 
-/// Replaces every largest probability by a score.
 #[inline(always)]
-fn replace(firsts: &mut [f64], seconds: &[f64], score: impl Fn(f64, f64) -> f64) {
-    for (first, second) in firsts.iter_mut().zip(seconds) {
-        *first = score(*first, *second);
+fn of_two<V: Lanes>(measure: Measure, first: V, second: V) -> V {
+    let one = first.splat(V::Elem::of(1.0));
+    match measure {
+        Measure::LeastConfidence => one.sub(first),
+        // Never -0.
+        Measure::Ratio => second.div(first).add(first.splat(V::Elem::ZERO)),
+        _ => one.sub(first.sub(second)),
     }
 }

@@ -2,29 +2,59 @@
 
 use std::collections::HashSet;
 
-use super::ids::{Id, Ties, hash_bytes};
-use super::top_k::{Entry, TopK};
+use super::ids::{Id, Name, Position, Ties, hash_bytes};
+use super::top_k::{Row, TopK};
 use super::{Criterion, Selector};
 use crate::error::{Error, Result};
 use crate::scores::{Aggregate, Measure, Score, Task, Unit};
 
-const MAGIC: &[u8; 8] = b"pickwis1";
+/// Its last byte is the version.
+const MAGIC: &[u8; 8] = b"pickwis2";
 
-/// Ids that can be written down.
-pub trait Stored: Id {
-    /// Tells the kinds of id apart.
-    const TAG: u8;
-    /// Appends the id.
+/// What rows are known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdKind {
+    /// [`Position`].
+    Positions,
+    /// `i64`.
+    Integers,
+    /// `Box<[u8]>`.
+    Strings,
+}
+
+/// What can be written down.
+pub trait Bytes: Sized {
+    /// Appends it.
     fn write(&self, to: &mut Vec<u8>);
-    /// Reads an id off the front.
+    /// Reads one off the front.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     fn read(from: &mut &[u8]) -> Result<Self>;
 }
 
+/// Ids that can be written down.
+pub trait Stored: Id<Name: Bytes> + Bytes {
+    /// Tells the kinds of id apart.
+    const KIND: IdKind;
+}
+
+impl Stored for Position {
+    const KIND: IdKind = IdKind::Positions;
+}
+
+impl Bytes for Position {
+    fn write(&self, _: &mut Vec<u8>) {}
+    fn read(_: &mut &[u8]) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
 impl Stored for i64 {
-    const TAG: u8 = 0;
+    const KIND: IdKind = IdKind::Integers;
+}
+
+impl Bytes for i64 {
     fn write(&self, to: &mut Vec<u8>) {
         to.extend(self.to_le_bytes());
     }
@@ -34,7 +64,10 @@ impl Stored for i64 {
 }
 
 impl Stored for Box<[u8]> {
-    const TAG: u8 = 1;
+    const KIND: IdKind = IdKind::Strings;
+}
+
+impl Bytes for Box<[u8]> {
     fn write(&self, to: &mut Vec<u8>) {
         to.extend((self.len() as u64).to_le_bytes());
         to.extend(self.iter());
@@ -58,7 +91,7 @@ impl<I: Stored> Selector<I> {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut to = MAGIC.to_vec();
-        to.push(I::TAG);
+        to.push(I::KIND as u8);
         write_criterion(&self.criterion, &mut to);
         match self.ties {
             Ties::First => write_tagged(0, 0, &mut to),
@@ -67,20 +100,17 @@ impl<I: Stored> Selector<I> {
         for number in [self.k as u64, self.rows, self.skipped] {
             to.extend(number.to_le_bytes());
         }
-        to.push(self.own_ids.map_or(2, u8::from));
-        let mut ids: Vec<&I> = self.exclude_ids.iter().collect();
+        let mut ids: Vec<&Name<I>> = self.exclude_ids.iter().collect();
         ids.sort_unstable();
         to.extend((ids.len() as u64).to_le_bytes());
         for id in ids {
             id.write(&mut to);
         }
-        let entries = self.top.entries();
-        to.extend((entries.len() as u64).to_le_bytes());
-        for entry in entries {
-            to.extend(entry.score.to_le_bytes());
-            to.extend(entry.tie.to_le_bytes());
-            to.extend(entry.index.to_le_bytes());
-            entry.id.write(&mut to);
+        to.extend((self.top.len() as u64).to_le_bytes());
+        for row in self.top.entries() {
+            to.extend(row.score.to_le_bytes());
+            to.extend(row.index.to_le_bytes());
+            row.id.write(&mut to);
         }
         let sum = hash_bytes(&to, 0);
         to.extend(sum.to_le_bytes());
@@ -92,8 +122,12 @@ impl<I: Stored> Selector<I> {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() < MAGIC.len() + 8 || &bytes[..MAGIC.len()] != MAGIC {
+        let version = MAGIC.len() - 1;
+        if bytes.len() < MAGIC.len() + 8 || bytes[..version] != MAGIC[..version] {
             return Err(Error::Corrupt("it does not begin as one"));
+        }
+        if bytes[version] != MAGIC[version] {
+            return Err(Error::Corrupt("it is of another version"));
         }
         let (mut from, sum) = bytes.split_at(bytes.len() - 8);
         if hash_bytes(from, 0).to_le_bytes() != sum {
@@ -101,7 +135,7 @@ impl<I: Stored> Selector<I> {
         }
         let from = &mut from;
         take::<8>(from)?;
-        if read_u8(from)? != I::TAG {
+        if read_u8(from)? != I::KIND as u8 {
             return Err(Error::Corrupt("its ids are of another kind"));
         }
         let criterion = read_criterion(from)?;
@@ -112,29 +146,17 @@ impl<I: Stored> Selector<I> {
         };
         let k = read_u64(from)? as usize;
         let (rows, skipped) = (read_u64(from)?, read_u64(from)?);
-        let own_ids = match read_u8(from)? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        };
         let exclude_ids = (0..read_u64(from)?)
-            .map(|_| I::read(from))
-            .collect::<Result<HashSet<I>>>()?;
-        let mut top = TopK::new(k);
+            .map(|_| Name::<I>::read(from))
+            .collect::<Result<HashSet<_>>>()?;
+        let mut top = TopK::new(k, ties);
         for _ in 0..read_u64(from)? {
-            let entry = Entry {
+            let row = Row {
                 score: f64::from_le_bytes(take(from)?),
-                tie: read_u64(from)?,
                 index: i64::from_le_bytes(take(from)?),
                 id: I::read(from)?,
             };
-            let Entry {
-                score,
-                tie,
-                index,
-                id,
-            } = entry;
-            top.offer(score, tie, index, || id);
+            top.push(row);
         }
         if !from.is_empty() {
             return Err(Error::Corrupt("it goes on after its end"));
@@ -146,16 +168,18 @@ impl<I: Stored> Selector<I> {
             exclude_ids,
             rows,
             skipped,
-            own_ids,
             top,
         })
     }
 }
 
-/// Whether these bytes claim to hold string ids.
+/// The kind of ids that these bytes claim to hold.
 #[must_use]
-pub fn holds_strings(bytes: &[u8]) -> bool {
-    bytes.get(MAGIC.len()) == Some(&<Box<[u8]>>::TAG)
+pub fn id_kind(bytes: &[u8]) -> Option<IdKind> {
+    let kind = *bytes.get(MAGIC.len())?;
+    [IdKind::Positions, IdKind::Integers, IdKind::Strings]
+        .into_iter()
+        .find(|known| *known as u8 == kind)
 }
 
 fn write_criterion(criterion: &Criterion, to: &mut Vec<u8>) {

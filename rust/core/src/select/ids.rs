@@ -1,6 +1,7 @@
 //! Ids of rows, and the order among rows of equal score.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::hash::Hash;
 
 /// What stands first among rows of equal score.
@@ -12,26 +13,125 @@ pub enum Ties {
     Random(u64),
 }
 
-/// An id that is kept with a selected row.
-pub trait Id: Ord + Hash + Clone + Send + Sync {}
-impl Id for i64 {}
-impl Id for Box<[u8]> {}
+/// What is kept of the id of a row, beside its position.
+pub trait Id: Clone + Send + Sync {
+    /// Whether rows are known by more than their position, and from anywhere.
+    const OWN: bool = true;
+    /// What the caller knows the row as.
+    type Name: Debug + Ord + Hash + Clone + Send + Sync;
+    /// The id as it is compared.
+    type Key<'a>: Key
+    where
+        Self: 'a;
+    /// The id, for comparing.
+    fn key(&self) -> Self::Key<'_>;
+    /// The name of the row at this position.
+    fn name(key: Self::Key<'_>, index: i64) -> Self::Name;
+}
+
+/// An id as it is compared; equal scores are ordered by tie, then by id.
+pub trait Key: Copy + Ord + Send + Sync {
+    /// A number that orders rows of equal score. Equal numbers leave the decision
+    /// to the ids.
+    fn tie(self, index: i64, ties: Ties) -> u64;
+    /// The `n`th of the numbers that order as the ids do, 0 for those that have run
+    /// out of them; none at all where that is all there is to tell.
+    fn word(self, _n: usize) -> Option<u64> {
+        None
+    }
+}
+
+/// The id of a row that has no other than its position: nothing more is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position;
+
+impl Id for Position {
+    const OWN: bool = false;
+    type Name = i64;
+    type Key<'a> = Self;
+    #[inline]
+    fn key(&self) -> Self {
+        *self
+    }
+    fn name(_: Self, index: i64) -> i64 {
+        index
+    }
+}
+
+impl Key for Position {
+    #[inline]
+    fn tie(self, index: i64, ties: Ties) -> u64 {
+        tie_of_number(index, ties)
+    }
+}
+
+impl Id for i64 {
+    type Name = Self;
+    type Key<'a> = Self;
+    #[inline]
+    fn key(&self) -> Self {
+        *self
+    }
+    fn name(key: Self, _: i64) -> Self {
+        key
+    }
+}
+
+impl Key for i64 {
+    #[inline]
+    fn tie(self, _: i64, ties: Ties) -> u64 {
+        tie_of_number(self, ties)
+    }
+}
+
+impl Id for Box<[u8]> {
+    type Name = Self;
+    type Key<'a> = &'a [u8];
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self
+    }
+    fn name(key: &[u8], _: i64) -> Self {
+        key.into()
+    }
+}
+
+impl Key for &[u8] {
+    #[inline]
+    fn tie(self, _: i64, ties: Ties) -> u64 {
+        match ties {
+            // The first eight bytes order as the strings do, or leave it open.
+            Ties::First => self.word(0).unwrap_or(0),
+            Ties::Random(seed) => hash_bytes(self, seed),
+        }
+    }
+    #[inline]
+    fn word(self, n: usize) -> Option<u64> {
+        let rest = self.get(n * 8..).filter(|rest| !rest.is_empty())?;
+        let mut word = [0; 8];
+        let len = rest.len().min(8);
+        word[..len].copy_from_slice(&rest[..len]);
+        Some(u64::from_be_bytes(word))
+    }
+}
+
+/// What the caller knows rows with such ids as.
+pub type Name<I> = <I as Id>::Name;
 
 /// The ids of the rows of a chunk.
 pub trait Ids: Sync {
-    /// What an id is kept as.
+    /// What is kept of an id.
     type Id: Id;
     /// The id of a row.
     fn get(&self, row: usize) -> Self::Id;
-    /// A number that orders ids of equal score. Equal numbers leave the decision
-    /// to the ids.
+    /// The [`Key::tie`] of a row.
     fn tie(&self, row: usize, ties: Ties) -> u64;
     /// Whether ties of later rows are always higher.
     fn ascend(&self, _: Ties) -> bool {
         false
     }
     /// Whether the id of `row` is in `set`.
-    fn is_in(&self, row: usize, set: &HashSet<Self::Id>) -> bool;
+    fn is_in(&self, row: usize, set: &HashSet<Name<Self::Id>>) -> bool;
 }
 
 /// Rows without ids: their position in the stream.
@@ -42,20 +142,20 @@ pub struct Positions {
 }
 
 impl Ids for Positions {
-    type Id = i64;
+    type Id = Position;
     #[inline]
-    fn get(&self, row: usize) -> i64 {
-        self.start + row as i64
+    fn get(&self, _: usize) -> Position {
+        Position
     }
     #[inline]
     fn tie(&self, row: usize, ties: Ties) -> u64 {
-        tie_of_number(self.get(row), ties)
+        tie_of_number(self.start + row as i64, ties)
     }
     fn ascend(&self, ties: Ties) -> bool {
         ties == Ties::First
     }
     fn is_in(&self, row: usize, set: &HashSet<i64>) -> bool {
-        set.contains(&self.get(row))
+        set.contains(&(self.start + row as i64))
     }
 }
 
@@ -125,17 +225,7 @@ impl Ids for Strings<'_> {
         self.bytes(row).into()
     }
     fn tie(&self, row: usize, ties: Ties) -> u64 {
-        let bytes = self.bytes(row);
-        match ties {
-            Ties::First => {
-                // The first eight bytes order as the strings do, or leave it open.
-                let mut head = [0; 8];
-                let len = bytes.len().min(8);
-                head[..len].copy_from_slice(&bytes[..len]);
-                u64::from_be_bytes(head)
-            }
-            Ties::Random(seed) => hash_bytes(bytes, seed),
-        }
+        self.bytes(row).tie(0, ties)
     }
     fn is_in(&self, row: usize, set: &HashSet<Box<[u8]>>) -> bool {
         set.contains(self.bytes(row))

@@ -4,11 +4,13 @@
 //! depends on rows, ids and options alone: not on how the stream was cut into
 //! chunks, in which order selectors were merged, or who ran them.
 
+mod bounds;
 mod codec;
 mod d2_sampling;
 mod ids;
 mod k_center;
 mod pass;
+mod sort;
 #[cfg(test)]
 mod tests;
 mod top_k;
@@ -20,13 +22,13 @@ use crate::matrix::Matrix;
 use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
-pub use codec::{Stored, holds_strings};
+pub use codec::{Bytes, IdKind, Stored, id_kind};
 pub use d2_sampling::{D2Sampling, d2_sampling};
-pub use ids::{Id, Ids, Positions, Strings, Ties};
+pub use ids::{Id, Ids, Key, Name, Position, Positions, Strings, Ties};
 pub use k_center::{Cover, KCenter, k_center};
 use pass::{Pass, Scores};
-pub use top_k::Entry;
-use top_k::TopK;
+pub use sort::Columns;
+use top_k::{Row, TopK};
 
 /// What rows are selected by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,24 +52,38 @@ pub struct Chunk<'a> {
     pub skip_invalid: bool,
 }
 
+/// A selected row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<N> {
+    /// Its score.
+    pub score: f64,
+    /// Its id.
+    pub id: N,
+    /// Its position in the stream.
+    pub index: i64,
+}
+
 /// The `k` best rows of what it has seen.
 #[derive(Debug, Clone)]
-pub struct Selector<I> {
+pub struct Selector<I: Id> {
     criterion: Criterion,
     ties: Ties,
     k: usize,
-    exclude_ids: HashSet<I>,
+    exclude_ids: HashSet<Name<I>>,
     rows: u64,
     skipped: u64,
-    /// Whether rows had ids of their own; unknown before the first chunk.
-    own_ids: Option<bool>,
     top: TopK<I>,
 }
 
 impl<I: Id> Selector<I> {
     /// A selector that has seen nothing.
     #[must_use]
-    pub const fn new(criterion: Criterion, k: usize, ties: Ties, exclude_ids: HashSet<I>) -> Self {
+    pub const fn new(
+        criterion: Criterion,
+        k: usize,
+        ties: Ties,
+        exclude_ids: HashSet<Name<I>>,
+    ) -> Self {
         Self {
             criterion,
             ties,
@@ -75,8 +91,7 @@ impl<I: Id> Selector<I> {
             exclude_ids,
             rows: 0,
             skipped: 0,
-            own_ids: None,
-            top: TopK::new(k),
+            top: TopK::new(k, ties),
         }
     }
 
@@ -104,15 +119,13 @@ impl<I: Id> Selector<I> {
     /// the chunk does not say to skip them, it was refused and nothing has changed.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], after which nothing has changed; [`Error::Mismatch`]
-    /// when chunks with and without ids are mixed; [`Error::Shape`] when lengths
-    /// disagree.
+    /// [`Error::Cancelled`], after which nothing has changed; [`Error::Shape`] when
+    /// lengths disagree.
     pub fn update<S: Ids<Id = I>>(
         &mut self,
         exec: &Exec<'_>,
         chunk: &Chunk<'_>,
         ids: S,
-        own_ids: bool,
     ) -> Result<Option<InvalidRows>> {
         let rows = chunk.rows;
         if chunk.matrix.is_some_and(|m| m.rows() != rows)
@@ -120,7 +133,6 @@ impl<I: Id> Selector<I> {
         {
             return Err(Error::Shape("the parts of a chunk differ in length".into()));
         }
-        self.check_ids(Some(own_ids))?;
         let scores = match (&self.criterion, chunk.matrix) {
             (Criterion::Random(seed), _) => Scores::Random(*seed),
             (Criterion::Score(score), Some(matrix)) => Scores::Rows(score, matrix),
@@ -153,18 +165,7 @@ impl<I: Id> Selector<I> {
         }
         self.rows += rows as u64;
         self.skipped += invalid.map_or(0, |report| report.count as u64);
-        self.own_ids = Some(own_ids);
         Ok(invalid)
-    }
-
-    fn check_ids(&self, own_ids: Option<bool>) -> Result<()> {
-        match (self.own_ids, own_ids) {
-            (Some(a), Some(b)) if a != b => Err(Error::Mismatch(
-                "ids: some chunks came with ids and some without; give ids with all or with none"
-                    .into(),
-            )),
-            _ => Ok(()),
-        }
     }
 
     /// Takes what another selector has seen.
@@ -184,8 +185,7 @@ impl<I: Id> Selector<I> {
                 "cannot merge: the two selections differ in {what}"
             )));
         }
-        self.check_ids(other.own_ids)?;
-        if self.own_ids == Some(false) && other.own_ids == Some(false) {
+        if !I::OWN && self.rows > 0 && other.rows > 0 {
             return Err(Error::Mismatch(
                 "cannot merge: both selections number their rows from 0; give ids with every chunk"
                     .into(),
@@ -194,12 +194,52 @@ impl<I: Id> Selector<I> {
         self.top.absorb(other.top.clone());
         self.rows += other.rows;
         self.skipped += other.skipped;
-        self.own_ids = self.own_ids.or(other.own_ids);
         Ok(())
     }
 
+    /// Number of rows that [`Selector::finish`] returns: `k`, or all there are.
+    #[must_use]
+    pub fn selected(&self) -> usize {
+        self.k.min(self.top.len())
+    }
+
+    /// Writes the best rows so far, best first, to columns of [`Selector::selected`]
+    /// rows. More may follow.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], after which the columns hold anything; [`Error::Shape`]
+    /// when they have another length.
+    pub fn finish_into<'a>(
+        &'a self,
+        exec: &Exec<'_>,
+        columns: Columns<'_, I::Key<'a>>,
+    ) -> Result<()> {
+        sort::sort(exec, self.ties, self.top.parts(), Row::look, columns)
+    }
+
     /// The best rows so far, best first; fewer than `k` if there are no more.
-    pub fn finish(&mut self, exec: &Exec<'_>) -> &[Entry<I>] {
-        self.top.sort(exec)
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn finish(&self, exec: &Exec<'_>) -> Result<Vec<Entry<Name<I>>>> {
+        let selected = self.selected();
+        let Some(any) = self.top.entries().next() else {
+            return Ok(Vec::new());
+        };
+        let (mut scores, mut indices) = (vec![0.0; selected], vec![0; selected]);
+        let mut ids = vec![any.id.key(); selected];
+        let columns = Columns {
+            scores: &mut scores,
+            indices: &mut indices,
+            ids: &mut ids,
+        };
+        self.finish_into(exec, columns)?;
+        let columns = scores.into_iter().zip(indices).zip(ids);
+        let entry = |((score, index), id)| Entry {
+            score,
+            id: I::name(id, index),
+            index,
+        };
+        Ok(columns.map(entry).collect())
     }
 }

@@ -9,17 +9,19 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ids::{Ids, Ties, mix, uniform};
+use super::ids::{Ids, Name, Ties, mix, uniform};
 use super::top_k::TopK;
 use crate::element::ElementKind;
 use crate::error::Result;
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
-use crate::scores::pool::{BLOCK, InvalidRows};
-use crate::scores::rows::Rows;
-use crate::scores::{Bound, Score};
+use crate::scores::Score;
+use crate::scores::pool::{InvalidRows, Output};
+use crate::scores::rows::{Above, Rows, Sink};
 
-/// Contenders that are re-scored together.
+/// Rows that are scored against one bar.
+const BLOCK: usize = 1024;
+/// Contenders that are worth re-scoring together.
 const BATCH: usize = 64;
 /// Chunks of so many rows are sampled before they are read.
 const SAMPLED: usize = 100_000;
@@ -44,7 +46,7 @@ pub(super) struct Pass<'a, I: Ids> {
     pub ids: I,
     pub ties: Ties,
     pub exclude: Option<&'a [u8]>,
-    pub exclude_ids: &'a HashSet<I::Id>,
+    pub exclude_ids: &'a HashSet<Name<I::Id>>,
     pub k: usize,
     pub floor: f64,
 }
@@ -58,9 +60,14 @@ pub(super) struct Found<K> {
 struct Worker<K> {
     top: TopK<K>,
     invalid: Option<InvalidRows>,
+    above: Above,
     suspects: Vec<usize>,
+    /// Contenders of a block, and what the `f32` pass made of them.
     contenders: Vec<usize>,
     screened: Vec<f64>,
+    exact: Vec<f64>,
+    /// A row whose copies all come too late.
+    late: Option<usize>,
     memo: [Option<(f64, usize, f64)>; MEMO],
 }
 
@@ -70,8 +77,8 @@ impl<I: Ids> Pass<'_, I> {
             let found = self.run_above(guess, self.k)?;
             // Every row that was passed over scores below the guess. If enough did
             // not, that is where they belong; rows within the bound do not count.
-            let kept = found.top.iter().flat_map(TopK::entries);
-            if kept.filter(|entry| entry.score >= guess).count() >= self.k {
+            let reached = found.top.iter().map(|top| top.count_from(guess));
+            if reached.sum::<usize>() >= self.k {
                 return Ok(found);
             }
             self.exec.done.store(0, Ordering::Relaxed);
@@ -104,17 +111,20 @@ impl<I: Ids> Pass<'_, I> {
             .map(row)
             .filter(|row| !self.is_excluded(*row))
             .collect();
-        let mut scores = vec![0.0; sample.len()];
+        let mut above = Above {
+            least: f64::NEG_INFINITY,
+            ..Above::default()
+        };
         let mut suspects = Vec::new();
-        let rows = Rows::List(&sample);
+        let sink = Sink::Above(&mut above);
         score.of_rows(
             self.exec.simd,
             &matrix,
-            rows,
-            false,
-            &mut scores,
+            Rows::List(&sample),
+            sink,
             &mut suspects,
         );
+        let mut scores: Vec<f64> = above.hits.iter().map(|(_, score)| *score).collect();
         for at in suspects {
             scores[at] = f64::NEG_INFINITY;
         }
@@ -135,11 +145,14 @@ impl<I: Ids> Pass<'_, I> {
         // A little more for each worker, in case they do not share evenly.
         let share = expected / self.exec.workers(self.rows, row_bytes) * 5 / 4;
         let start = || Worker {
-            top: TopK::with_room(self.k, share),
+            top: TopK::with_room(self.k, self.ties, share),
             invalid: None,
+            above: Above::default(),
             suspects: Vec::new(),
-            contenders: Vec::with_capacity(BATCH),
-            screened: Vec::with_capacity(BATCH),
+            contenders: Vec::new(),
+            screened: Vec::new(),
+            exact: Vec::new(),
+            late: None,
             memo: [None; MEMO],
         };
         let workers = self
@@ -159,71 +172,101 @@ impl<I: Ids> Pass<'_, I> {
     }
 
     fn range(&self, worker: &mut Worker<I::Id>, floor: &Floor, range: Range<usize>) {
-        let mut scores = [0.0; BLOCK];
         for first in range.clone().step_by(BLOCK) {
-            let scores = &mut scores[..BLOCK.min(range.end - first)];
+            let len = BLOCK.min(range.end - first);
             match self.scores {
                 Scores::Random(seed) => {
-                    for (i, score) in scores.iter_mut().enumerate() {
-                        *score = uniform(self.ids.tie(first + i, Ties::Random(seed)));
+                    for row in first..first + len {
+                        let score = uniform(self.ids.tie(row, Ties::Random(seed)));
+                        if score >= floor.get().max(worker.top.floor()) && !self.is_excluded(row) {
+                            self.offer(worker, floor, row, score);
+                        }
                     }
-                    self.keep(worker, floor, first, scores);
                 }
                 Scores::Rows(score, matrix) => {
-                    self.score(worker, score, &matrix, first, scores);
-                    if score.is_exact() || matrix.kind() == ElementKind::F64 {
-                        self.keep(worker, floor, first, scores);
-                    } else {
-                        let bound = score.bound(&matrix);
-                        self.screen(worker, floor, (score, &matrix, bound), first, scores);
-                    }
+                    self.block(worker, floor, (score, &matrix), first, len)
                 }
             }
         }
         if let Scores::Rows(score, matrix) = self.scores {
-            self.rescore(worker, floor, score, &matrix);
+            self.rescore(worker, floor, (score, &matrix));
         }
     }
 
-    /// Scores a block; rows that cannot be selected get NaN.
-    fn score(
+    /// Scores a block of rows, and keeps those that may be selected.
+    fn block(
         &self,
         worker: &mut Worker<I::Id>,
-        score: &Score,
-        matrix: &Matrix<'_>,
+        floor: &Floor,
+        (score, matrix): (&Score, &Matrix<'_>),
         first: usize,
-        scores: &mut [f64],
+        len: usize,
     ) {
-        let rows = Rows::Range(first, scores.len());
-        let suspects = &mut worker.suspects;
-        score.of_rows(self.exec.simd, matrix, rows, false, scores, suspects);
-        for at in suspects.drain(..) {
-            if self.is_excluded(first + at) {
-                scores[at] = f64::NAN;
-            } else if let Some(found) = score.report(matrix, first + at) {
-                scores[at] = f64::NAN;
-                InvalidRows::add(&mut worker.invalid, Some(found));
+        if worker
+            .late
+            .is_some_and(|copy| matrix.are_copies(copy, first, len))
+        {
+            return;
+        }
+        let is_final = score.is_exact() || matrix.kind() == ElementKind::F64;
+        let bar = floor.get().max(worker.top.floor());
+        worker.above.least = if !is_final {
+            score.bound(matrix).least(bar)
+        } else if self.ids.ascend(self.ties) && worker.top.floor() == bar {
+            // A later row that only ties with the bar comes too late.
+            bar.next_up()
+        } else {
+            bar
+        };
+        let mut above = std::mem::take(&mut worker.above);
+        let sink = Sink::Above(&mut above);
+        let rows = Rows::Range(first, len);
+        score.of_rows(self.exec.simd, matrix, rows, sink, &mut worker.suspects);
+        self.drop_invalid(worker, &mut above, (score, matrix), first);
+        if is_final {
+            for (at, score) in &above.hits {
+                if !self.is_excluded(first + at) {
+                    self.offer(worker, floor, first + at, *score);
+                }
+            }
+        } else {
+            self.screen(worker, floor, matrix, first, &above.hits);
+            if worker.contenders.len() >= BATCH {
+                self.rescore(worker, floor, (score, matrix));
             }
         }
+        above.hits.clear();
+        worker.above = above;
+    }
+
+    /// Reports the suspects that are invalid; they are no hits.
+    fn drop_invalid(
+        &self,
+        worker: &mut Worker<I::Id>,
+        above: &mut Above,
+        (score, matrix): (&Score, &Matrix<'_>),
+        first: usize,
+    ) {
+        if worker.suspects.is_empty() {
+            return;
+        }
+        worker.suspects.retain(|at| {
+            let found = (!self.is_excluded(first + at))
+                .then(|| score.report(matrix, first + at))
+                .flatten();
+            InvalidRows::add(&mut worker.invalid, found);
+            found.is_some()
+        });
+        let invalid = &worker.suspects;
+        above
+            .hits
+            .retain(|(at, _)| invalid.binary_search(at).is_err());
+        worker.suspects.clear();
     }
 
     fn is_excluded(&self, row: usize) -> bool {
         self.exclude.is_some_and(|mask| mask[row] != 0)
             || (!self.exclude_ids.is_empty() && self.ids.is_in(row, self.exclude_ids))
-    }
-
-    /// Offers the rows of a block whose scores are final.
-    fn keep(&self, worker: &mut Worker<I::Id>, floor: &Floor, first: usize, scores: &[f64]) {
-        let mut least = floor.get().max(worker.top.floor());
-        if self.ids.ascend(self.ties) && worker.top.floor() == least {
-            // A later row that only ties with the bar comes too late.
-            least = least.next_up();
-        }
-        for_each_at_least(scores, least, |at, score| {
-            if !self.is_excluded(first + at) {
-                self.offer(worker, floor, first + at, score);
-            }
-        });
     }
 
     fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
@@ -234,64 +277,55 @@ impl<I: Ids> Pass<'_, I> {
         }
     }
 
-    /// Collects the rows of a block that may reach the bar.
+    /// Collects the hits that have to be scored again.
     fn screen(
         &self,
         worker: &mut Worker<I::Id>,
         floor: &Floor,
-        (score, matrix, bound): (&Score, &Matrix<'_>, Bound),
+        matrix: &Matrix<'_>,
         first: usize,
-        scores: &[f64],
+        hits: &[(usize, f64)],
     ) {
-        let least = bound.least(floor.get().max(worker.top.floor()));
-        let mut late = None;
-        let is_late = |late: Option<(f64, usize)>, at: usize, scores: &[f64]| {
-            late.is_some_and(|(known, copy)| {
-                scores.iter().all(|score| *score == known)
-                    && matrix.are_copies(copy, first + at, scores.len())
-            })
-        };
-        for_each_group_at_least(scores, least, |at, group| {
-            // Later copies of a row that only tied with the bar come too late.
-            if is_late(late, at, group) {
-                return;
-            }
-            for (i, screened) in group.iter().enumerate() {
-                if *screened >= least && !is_late(late, at + i, &group[i..=i]) {
-                    late = self.contend(worker, floor, score, matrix, first + at + i, *screened);
+        let mut left = hits;
+        while let Some(&(at, screened)) = left.first() {
+            let row = first + at;
+            let late = self.contend(worker, floor, matrix, row, screened);
+            left = &left[1..];
+            if late {
+                worker.late = Some(row);
+                // And so do all copies that follow: most are told by one comparison.
+                let is_next = |(i, hit): &(usize, &(usize, f64))| **hit == (at + 1 + i, screened);
+                let run = left.iter().enumerate().take_while(is_next).count();
+                if run > 0 && matrix.are_copies(row, row + 1, run) {
+                    left = &left[run..];
                 }
             }
-        });
+        }
     }
 
-    /// Takes one contender. Returns its score and place if it was one more copy of
-    /// a row that cannot be selected any more.
+    /// Takes one contender. True if it is one more copy of a row that is known, and
+    /// comes too late.
     fn contend(
         &self,
         worker: &mut Worker<I::Id>,
         floor: &Floor,
-        score: &Score,
         matrix: &Matrix<'_>,
         row: usize,
         screened: f64,
-    ) -> Option<(f64, usize)> {
+    ) -> bool {
         if self.is_excluded(row) {
-            return None;
+            return false;
         }
         if let Some((known, copy, exact)) = worker.memo[memo_slot(screened)]
             && known == screened
             && matrix.are_copies(copy, row, 1)
         {
             self.offer(worker, floor, row, exact);
-            let late = self.ids.ascend(self.ties) && exact <= worker.top.floor();
-            return late.then_some((screened, row));
+            return self.ids.ascend(self.ties) && exact <= worker.top.floor();
         }
         worker.contenders.push(row);
         worker.screened.push(screened);
-        if worker.contenders.len() == BATCH {
-            self.rescore(worker, floor, score, matrix);
-        }
-        None
+        false
     }
 
     /// Scores the collected rows in `f64` and offers them.
@@ -299,19 +333,21 @@ impl<I: Ids> Pass<'_, I> {
         &self,
         worker: &mut Worker<I::Id>,
         floor: &Floor,
-        score: &Score,
-        matrix: &Matrix<'_>,
+        (score, matrix): (&Score, &Matrix<'_>),
     ) {
-        let mut exact = [0.0; BATCH];
+        if worker.contenders.is_empty() {
+            return;
+        }
         let contenders = std::mem::take(&mut worker.contenders);
-        let exact = &mut exact[..contenders.len()];
-        // Whether a row is valid was decided by the first pass.
-        let mut ignored = std::mem::take(&mut worker.suspects);
+        let mut exact = std::mem::take(&mut worker.exact);
+        exact.clear();
+        exact.resize(contenders.len(), 0.0);
+        let sink = Sink::All(Output::F64(&mut exact));
         let rows = Rows::List(&contenders);
-        score.of_rows(self.exec.simd, matrix, rows, true, exact, &mut ignored);
-        ignored.clear();
-        worker.suspects = ignored;
-        for (i, (row, score)) in contenders.iter().zip(exact).enumerate() {
+        score.of_rows(self.exec.simd, matrix, rows, sink, &mut worker.suspects);
+        // Whether a row is valid was decided by the first pass.
+        worker.suspects.clear();
+        for (i, (row, score)) in contenders.iter().zip(&exact).enumerate() {
             let screened = worker.screened[i];
             worker.memo[memo_slot(screened)] = Some((screened, *row, *score));
             self.offer(worker, floor, *row, *score);
@@ -319,31 +355,7 @@ impl<I: Ids> Pass<'_, I> {
         worker.contenders = contenders;
         worker.contenders.clear();
         worker.screened.clear();
-    }
-}
-
-/// Calls `f` with the place and value of every score that is at least `least`.
-fn for_each_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, f64)) {
-    for_each_group_at_least(scores, least, |at, group| {
-        for (i, score) in group.iter().enumerate() {
-            if *score >= least {
-                f(at + i, *score);
-            }
-        }
-    });
-}
-
-/// Calls `f` with the place and scores of every group that has one of at least
-/// `least`. Most have none, and finding that out takes no branch a row.
-#[allow(
-    clippy::needless_bitwise_bool,
-    reason = "a lazy `or` would be a branch a row"
-)]
-fn for_each_group_at_least(scores: &[f64], least: f64, mut f: impl FnMut(usize, &[f64])) {
-    for (i, group) in scores.chunks(16).enumerate() {
-        if group.iter().fold(false, |any, s| any | (*s >= least)) {
-            f(i * 16, group);
-        }
+        worker.exact = exact;
     }
 }
 
@@ -375,7 +387,7 @@ impl Floor {
 }
 
 /// Bits that order as the numbers do.
-fn ordered(score: f64) -> u64 {
+pub(super) fn ordered(score: f64) -> u64 {
     let bits = score.to_bits();
     if bits >> 63 == 0 {
         bits | 1 << 63

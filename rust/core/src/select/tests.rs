@@ -2,6 +2,7 @@
 //! give, or that depends on chunks, merges or threads (contracts 2, 4 and 7).
 
 mod large;
+mod order;
 mod state;
 
 use std::ops::Range;
@@ -12,7 +13,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::*;
 use crate::element::{Element, ElementKind, bf16, f16};
-use crate::scores::rows::Rows;
+use crate::scores::pool::Output;
+use crate::scores::rows::{Rows, Sink};
 use crate::scores::{Aggregate, Invalid, Measure, Task};
 use crate::simd::Simd;
 
@@ -127,15 +129,14 @@ fn rows_of(rarity: Rarity, rows: usize, cols: usize, rng: &mut Rng) -> Vec<f64> 
 fn double(score: &Score, matrix: &Matrix<'_>) -> Vec<f64> {
     let mut out = vec![0.0; matrix.rows()];
     let rows = Rows::Range(0, matrix.rows());
-    score.of_rows(
-        Simd::detect(),
-        matrix,
-        rows,
-        true,
-        &mut out,
-        &mut Vec::new(),
-    );
+    let sink = Sink::All(Output::F64(&mut out));
+    score.of_rows(Simd::detect(), matrix, rows, sink, &mut Vec::new());
     out
+}
+
+/// What a row of a chunk is known as.
+fn name<S: Ids>(ids: &S, row: usize, index: i64) -> Name<S::Id> {
+    <S::Id as Id>::name(ids.get(row).key(), index)
 }
 
 /// Sorts everything: the rows to select, best first.
@@ -150,7 +151,7 @@ fn naive<S: Ids>(scores: &[f64], ids: &S, ties: Ties, keep: impl Fn(usize) -> bo
         (
             std::cmp::Reverse(scores[*row].to_bits()),
             tie,
-            ids.get(*row),
+            name(ids, *row, *row as i64),
         )
     });
     rows
@@ -167,7 +168,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn selector<I: Id>(&self, exclude_ids: &HashSet<I>) -> Selector<I> {
+    fn selector<I: Id>(&self, exclude_ids: &HashSet<Name<I>>) -> Selector<I> {
         Selector::new(self.criterion, self.k, self.ties, exclude_ids.clone())
     }
 
@@ -186,7 +187,6 @@ impl Case<'_> {
         pool: Option<&ThreadPool>,
         rows: Range<usize>,
         ids: S,
-        own_ids: bool,
     ) -> Result<Option<InvalidRows>> {
         let chunk = Chunk {
             matrix: Some(self.part(&rows)),
@@ -194,7 +194,7 @@ impl Case<'_> {
             exclude: self.mask.as_ref().map(|mask| &mask[rows]),
             skip_invalid: self.skip_invalid,
         };
-        selector.update(&exec(pool), &chunk, ids, own_ids)
+        selector.update(&exec(pool), &chunk, ids)
     }
 }
 
@@ -209,52 +209,43 @@ fn cut(rows: usize, rng: &mut Rng) -> Vec<Range<usize>> {
 /// In one piece, in chunks, and merged: all must be the `expected` rows.
 fn assert_selects<S: Ids>(
     case: &Case<'_>,
-    expected: &[(S::Id, f64)],
-    exclude_ids: &HashSet<S::Id>,
+    expected: &[(Name<S::Id>, f64)],
+    exclude_ids: &HashSet<Name<S::Id>>,
     ids: impl Fn(Range<usize>) -> S,
-    own_ids: bool,
     rng: &mut Rng,
-) where
-    S::Id: std::fmt::Debug,
-{
+) {
     let rows = case.matrix.rows();
     let pool = threads(2);
     let pool = (rng.below(2) == 0).then_some(&pool);
     let check = |selector: &mut Selector<S::Id>, positions: bool| {
-        let got = selector.finish(&exec(pool));
+        let got = selector.finish(&exec(pool)).expect("sorted");
         let plain: Vec<_> = got.iter().map(|e| (e.id.clone(), e.score)).collect();
         assert_eq!(plain, expected, "{:?}", case.criterion);
         for entry in got.iter().filter(|_| positions) {
             let at = entry.index as usize;
-            assert_eq!(ids(at..at + 1).get(0), entry.id);
+            assert_eq!(name(&ids(at..at + 1), 0, entry.index), entry.id);
         }
         assert_eq!(selector.rows(), rows as u64);
     };
     let mut whole = case.selector(exclude_ids);
-    let all = case.update(&mut whole, pool, 0..rows, ids(0..rows), own_ids);
+    let all = case.update(&mut whole, pool, 0..rows, ids(0..rows));
     all.expect("selected");
     check(&mut whole, true);
 
     let mut chunked = case.selector(exclude_ids);
     let chunks = cut(rows, rng);
     for chunk in &chunks {
-        let part = case.update(
-            &mut chunked,
-            pool,
-            chunk.clone(),
-            ids(chunk.clone()),
-            own_ids,
-        );
+        let part = case.update(&mut chunked, pool, chunk.clone(), ids(chunk.clone()));
         part.expect("selected");
     }
     check(&mut chunked, true);
     assert_eq!(chunked.skipped(), whole.skipped());
 
-    if own_ids {
+    if S::Id::OWN {
         let mut parts: Vec<_> = (0..3).map(|_| case.selector(exclude_ids)).collect();
         for chunk in chunks {
             let at = rng.below(3);
-            let part = case.update(&mut parts[at], pool, chunk.clone(), ids(chunk), own_ids);
+            let part = case.update(&mut parts[at], pool, chunk.clone(), ids(chunk));
             part.expect("selected");
         }
         rng.shuffle(&mut parts);
@@ -306,7 +297,7 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
     let ids = |rows: Range<usize>| Positions {
         start: rows.start as i64,
     };
-    assert_selects(&case, &best, &drop, ids, false, rng);
+    assert_selects(&case, &best, &drop, ids, rng);
 
     let mut numbers: Vec<i64> = (0..rows as i64)
         .map(|i| (i - 100) * 7_777_777_777)
@@ -317,7 +308,7 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
         .take(case.k);
     let best: Vec<_> = best.map(|row| (numbers[row], scores[row])).collect();
     let drop = dropped.iter().map(|row| numbers[*row]).collect();
-    assert_selects(&case, &best, &drop, |rows| &numbers[rows], true, rng);
+    assert_selects(&case, &best, &drop, |rows| &numbers[rows], rng);
 
     // Strings that differ early, late (behind eight bytes) or in length alone.
     let mut strings: Vec<String> = (0..rows)
@@ -339,7 +330,7 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
     let id = |row: usize| -> Box<[u8]> { strings[row].as_bytes().into() };
     let best: Vec<_> = best.map(|row| (id(row), scores[row])).collect();
     let drop = dropped.iter().map(|row| id(*row)).collect();
-    assert_selects(&case, &best, &drop, ids, true, rng);
+    assert_selects(&case, &best, &drop, ids, rng);
 }
 
 proptest! {
@@ -395,10 +386,11 @@ fn two_class_scores_never_disagree() {
             };
             let mut selector = case.selector(&HashSet::new());
             let ids = Positions { start: 0 };
-            case.update(&mut selector, None, 0..p.len(), ids, false)
+            case.update(&mut selector, None, 0..p.len(), ids)
                 .expect("selected");
             let got: Vec<usize> = selector
                 .finish(&exec(None))
+                .expect("sorted")
                 .iter()
                 .map(|e| e.index as usize)
                 .collect();

@@ -9,10 +9,16 @@
 )]
 
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
-use std::arch::{asm, x86_64::*};
+use std::arch::x86_64::*;
 
-use super::{Isa, Lanes, Load, Op, next_four};
+mod registers;
+
+use super::{Isa, Lanes, Load, Op};
 use crate::element::{bf16, f16};
+use registers::{
+    at_once, deal_ps, head_of_halves, split_pd, split_ps, transpose_pd, transpose_ps, unzip,
+    widen_bf16,
+};
 
 pub(crate) struct Avx2;
 
@@ -53,6 +59,7 @@ macro_rules! halves {
         impl Lanes for $vector {
             type Elem = $float;
             type Mask = Self;
+            type Double = F64x8;
             const N: usize = $n;
 
             #[inline(always)]
@@ -194,15 +201,12 @@ halves! {
         })
     }
     #[inline(always)]
-    unsafe fn store_f64(self, ptr: *mut f64) {
-        // SAFETY: the caller vouches for 16 numbers.
-        unsafe {
-            for (i, x) in self.0.into_iter().enumerate() {
-                let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-                _mm256_storeu_pd(ptr.add(i * 8), _mm256_cvtps_pd(low));
-                _mm256_storeu_pd(ptr.add(i * 8 + 4), _mm256_cvtps_pd(high));
-            }
-        }
+    fn widen(self) -> [F64x8; 2] {
+        let wide = |x: __m256| unsafe {
+            let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            F64x8([_mm256_cvtps_pd(low), _mm256_cvtps_pd(high)])
+        };
+        [wide(self.0[0]), wide(self.0[1])]
     }
     #[inline(always)]
     unsafe fn load_pairs(pairs: *const f32) -> (Self, Self) {
@@ -214,34 +218,20 @@ halves! {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: *const f32, stride: isize, cols: usize, planes: *mut f32) {
-        // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
-        // fewer than four columns within the row.
+    unsafe fn four_columns(rows: *const f32, stride: isize, width: usize) -> [Self; 4] {
+        // SAFETY: the caller vouches for rows; a mask keeps loads of fewer than four
+        // columns within the row.
         unsafe {
-            let mask = _mm_cmpgt_epi32(_mm_set1_epi32(cols as i32), _mm_setr_epi32(0, 1, 2, 3));
-            for half in 0..2 {
-                let rows = rows.wrapping_byte_offset(half as isize * 8 * stride);
-                let mut col = 0;
-                while col < cols {
-                    let [a, b, c, d] = if cols < 4 {
-                        transpose_4(rows, stride, |row| _mm_maskload_ps(row, mask))
-                    } else {
-                        transpose_4(rows.wrapping_add(col), stride, |row| _mm_loadu_ps(row))
-                    };
-                    let to = planes.add(col * 16 + half * 8);
-                    _mm256_storeu_ps(to, a);
-                    if cols > 1 {
-                        _mm256_storeu_ps(to.add(16), b);
-                    }
-                    if cols > 2 {
-                        _mm256_storeu_ps(to.add(32), c);
-                    }
-                    if cols > 3 {
-                        _mm256_storeu_ps(to.add(48), d);
-                    }
-                    col = next_four(col, cols);
-                }
-            }
+            let lower = rows.wrapping_byte_offset(8 * stride);
+            let ([a, b, c, d], [e, f, g, h]) = if width >= 4 {
+                let load = |row| _mm_loadu_ps(row);
+                (transpose_ps(rows, stride, load), transpose_ps(lower, stride, load))
+            } else {
+                let mask = _mm_cmpgt_epi32(_mm_set1_epi32(width as i32), _mm_setr_epi32(0, 1, 2, 3));
+                let load = |row| _mm_maskload_ps(row, mask);
+                (transpose_ps(rows, stride, load), transpose_ps(lower, stride, load))
+            };
+            [Self([a, e]), Self([b, f]), Self([c, g]), Self([d, h])]
         }
     }
 }
@@ -306,140 +296,21 @@ halves! {
             _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x), n))
         })
     }
-}
-
-/// # Safety
-/// The CPU must have AVX2.
-#[inline(always)]
-unsafe fn split_ps(x: __m256) -> (__m256, __m256) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let bits = _mm256_castps_si256(x);
-        let shifted = _mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f2a_aaab));
-        let exponent = _mm256_srai_epi32::<23>(shifted);
-        let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
-        (
-            _mm256_cvtepi32_ps(exponent),
-            _mm256_sub_ps(_mm256_castsi256_ps(m), _mm256_set1_ps(1.0)),
-        )
+    #[inline(always)]
+    fn widen(self) -> [Self; 2] {
+        [self, self]
     }
-}
-
-/// # Safety
-/// The CPU must have AVX2.
-#[inline(always)]
-unsafe fn split_pd(x: __m256d) -> (__m256d, __m256d) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let pivot = _mm256_set1_epi64x(0x3fe6_a09e_667f_3bcd);
-        let above = _mm256_sub_epi64(_mm256_castpd_si256(x), pivot);
-        let biased = _mm256_srli_epi64::<52>(_mm256_add_epi64(
-            above,
-            _mm256_set1_epi64x(0x3ff0_0000_0000_0000),
-        ));
-        let two52 = 4_503_599_627_370_496.0;
-        let exponent = _mm256_sub_pd(
-            _mm256_castsi256_pd(_mm256_or_si256(
-                biased,
-                _mm256_castpd_si256(_mm256_set1_pd(two52)),
-            )),
-            _mm256_set1_pd(two52 + 1023.0),
-        );
-        let mantissa = _mm256_and_si256(above, _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
-        let m = _mm256_castsi256_pd(_mm256_add_epi64(mantissa, pivot));
-        (exponent, _mm256_sub_pd(m, _mm256_set1_pd(1.0)))
-    }
-}
-
-/// The elements with even and with odd places of two registers, in order.
-///
-/// # Safety
-/// The CPU must have AVX2.
-#[inline(always)]
-unsafe fn unzip(a: __m256, b: __m256) -> (__m256, __m256) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        // Pairs 0 1 4 5 2 3 6 7, then in order.
-        let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
-        let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
-        (
-            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(even)),
-            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(odd)),
-        )
-    }
-}
-
-/// Four columns of eight rows, given how to load four elements of one.
-///
-/// # Safety
-/// The CPU must have AVX2, and `load` must be sound for every row.
-#[inline(always)]
-unsafe fn transpose_4(
-    rows: *const f32,
-    stride: isize,
-    load: impl Fn(*const f32) -> __m128,
-) -> [__m256; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        // Two rows, in the way that the addressing modes have it.
-        let other = rows.wrapping_byte_offset(4 * stride);
-        let both = |i: isize| {
-            let (low, high) = (
-                load(rows.wrapping_byte_offset(i * stride)),
-                load(other.wrapping_byte_offset(i * stride)),
-            );
-            _mm256_set_m128(high, low)
-        };
-        let (a, b, c, d) = (both(0), both(1), both(2), both(3));
-        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-        [
-            _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
-            _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
-            _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
-            _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
-        ]
-    }
-}
-
-/// [`Lanes::deal`] within a register.
-#[inline(always)]
-fn deal_ps<const DISTANCE: usize>(a: __m256, b: __m256) -> (__m256, __m256) {
-    // SAFETY: registers exist, so the CPU has AVX2.
-    unsafe {
-        match DISTANCE {
-            4 => (
-                _mm256_permute2f128_ps::<0x20>(a, b),
-                _mm256_permute2f128_ps::<0x31>(a, b),
-            ),
-            2 => (
-                _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
-                _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
-            ),
-            _ => (
-                _mm256_blend_ps::<0b1010_1010>(a, _mm256_moveldup_ps(b)),
-                _mm256_blend_ps::<0b1010_1010>(_mm256_movehdup_ps(a), b),
-            ),
+    #[inline(always)]
+    unsafe fn four_columns(rows: *const f64, stride: isize, width: usize) -> [Self; 4] {
+        // SAFETY: the caller vouches for rows; a mask keeps loads of fewer than four
+        // columns within the row.
+        unsafe {
+            let mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(width as i64), _mm256_setr_epi64x(0, 1, 2, 3));
+            let [a, b, c, d] = transpose_pd(rows, stride, mask);
+            let [e, f, g, h] = transpose_pd(rows.wrapping_byte_offset(4 * stride), stride, mask);
+            [Self([a, e]), Self([b, f]), Self([c, g]), Self([d, h])]
         }
     }
-}
-
-/// No instruction, but all four registers must be there before any of them is used.
-///
-/// # Safety
-/// The CPU must have AVX.
-#[inline]
-#[target_feature(enable = "avx")]
-unsafe fn at_once([mut a, mut b, mut c, mut d]: [__m256; 4]) -> [__m256; 4] {
-    // SAFETY: a comment.
-    unsafe {
-        asm!(
-            "/* {0} {1} {2} {3} */",
-            inout(ymm_reg) a, inout(ymm_reg) b, inout(ymm_reg) c, inout(ymm_reg) d,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    [a, b, c, d]
 }
 
 /// Masks of the first `len` lanes begin at `N - len`.
@@ -490,14 +361,39 @@ load!(F32x16, f32, 8, |ptr| _mm256_loadu_ps(ptr);
         }
     }
 );
-load!(F32x16, f16, 8, |ptr| _mm256_cvtph_ps(_mm_loadu_si128(
-    ptr.cast()
-)));
-load!(F32x16, bf16, 8, |ptr| {
-    let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(ptr.cast()));
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-});
-load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr)));
+load!(F32x16, f16, 8, |ptr| _mm256_cvtph_ps(_mm_loadu_si128(ptr.cast()));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f16, len: usize, pad: f16) -> Self {
+        // SAFETY: the caller vouches for `len` elements.
+        unsafe {
+            let [low, high] = head_of_halves(ptr.cast(), len, pad.to_bits());
+            Self([_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)])
+        }
+    }
+);
+load!(F32x16, bf16, 8, |ptr| widen_bf16(_mm_loadu_si128(ptr.cast()));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const bf16, len: usize, pad: bf16) -> Self {
+        // SAFETY: the caller vouches for `len` elements.
+        unsafe {
+            let [low, high] = head_of_halves(ptr.cast(), len, pad.to_bits());
+            Self([widen_bf16(low), widen_bf16(high)])
+        }
+    }
+);
+load!(F64x8, f32, 4, |ptr| _mm256_cvtps_pd(_mm_loadu_ps(ptr));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        unsafe {
+            let live = _mm256_loadu_si256(LIVE_32.as_ptr().add(16 - len).cast());
+            let x = _mm256_maskload_ps(ptr, live);
+            let x = _mm256_blendv_ps(_mm256_set1_ps(pad), x, _mm256_castsi256_ps(live));
+            let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            Self([_mm256_cvtps_pd(low), _mm256_cvtps_pd(high)])
+        }
+    }
+);
 load!(F64x8, f64, 4, |ptr| _mm256_loadu_pd(ptr);
     #[inline(always)]
     unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {

@@ -8,7 +8,7 @@
 #[allow(clippy::wildcard_imports, reason = "the intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{Isa, Lanes, Load, Op, next_four};
+use super::{Isa, Lanes, Load, Op, opaque};
 use crate::element::{bf16, f16};
 
 pub(crate) struct Avx512;
@@ -43,6 +43,7 @@ macro_rules! lanes {
         impl Lanes for $vector {
             type Elem = $float;
             type Mask = $mask;
+            type Double = F64x8;
             const N: usize = $n;
 
             #[inline(always)]
@@ -177,12 +178,10 @@ lanes! {
         })
     }
     #[inline(always)]
-    unsafe fn store_f64(self, ptr: *mut f64) {
-        // SAFETY: the caller vouches for 16 numbers.
+    fn widen(self) -> [F64x8; 2] {
         unsafe {
             let (low, high) = (_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
-            _mm512_storeu_pd(ptr, _mm512_cvtps_pd(low));
-            _mm512_storeu_pd(ptr.add(8), _mm512_cvtps_pd(high));
+            [F64x8(_mm512_cvtps_pd(low)), F64x8(_mm512_cvtps_pd(high))]
         }
     }
     #[inline(always)]
@@ -199,26 +198,15 @@ lanes! {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: *const f32, stride: isize, cols: usize, planes: *mut f32) {
-        // SAFETY: the caller vouches for rows and planes; a mask keeps loads of
-        // fewer than four columns within the row.
+    unsafe fn four_columns(rows: *const f32, stride: isize, width: usize) -> [Self; 4] {
+        // SAFETY: the caller vouches for rows; a mask keeps loads of fewer than four
+        // columns within the row.
         unsafe {
-            let mask = (1u8 << cols.min(4)) - 1;
-            let mut col = 0;
-            while col < cols {
-                let [a, b, c, d] = transpose_4(rows.wrapping_add(col), stride, mask);
-                let to = planes.add(col * 16);
-                _mm512_storeu_ps(to, a);
-                if cols > 1 {
-                    _mm512_storeu_ps(to.add(16), b);
-                }
-                if cols > 2 {
-                    _mm512_storeu_ps(to.add(32), c);
-                }
-                if cols > 3 {
-                    _mm512_storeu_ps(to.add(48), d);
-                }
-                col = next_four(col, cols);
+            if width >= 4 {
+                transpose_ps(rows, stride, |row| _mm_loadu_ps(row))
+            } else {
+                let mask = (1u8 << width) - 1;
+                transpose_ps(rows, stride, |row| _mm_maskz_loadu_ps(mask, row))
             }
         }
     }
@@ -281,6 +269,19 @@ lanes! {
             _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(self.0), n))
         })
     }
+    #[inline(always)]
+    fn widen(self) -> [Self; 2] {
+        [self, self]
+    }
+    #[inline(always)]
+    unsafe fn four_columns(rows: *const f64, stride: isize, width: usize) -> [Self; 4] {
+        // SAFETY: the caller vouches for rows; a mask keeps loads of fewer than four
+        // columns within the row.
+        unsafe {
+            let mask = if width >= 4 { 0b1111 } else { (1u8 << width) - 1 };
+            transpose_pd(rows, stride, mask)
+        }
+    }
 }
 
 /// Four columns of sixteen rows, given how to load four elements of one.
@@ -288,23 +289,60 @@ lanes! {
 /// # Safety
 /// The CPU must have AVX-512, and `load` must be sound for every row.
 #[inline(always)]
-unsafe fn transpose_4(rows: *const f32, stride: isize, mask: __mmask8) -> [__m512; 4] {
+unsafe fn transpose_ps(
+    rows: *const f32,
+    stride: isize,
+    load: impl Fn(*const f32) -> __m128,
+) -> [F32x16; 4] {
     // SAFETY: the caller's promise.
     unsafe {
-        let load = |i: isize| _mm_maskz_loadu_ps(mask, rows.wrapping_byte_offset(i * stride));
-        let [a, b, c, d] = [
-            join(load(0), load(4), load(8), load(12)),
-            join(load(1), load(5), load(9), load(13)),
-            join(load(2), load(6), load(10), load(14)),
-            join(load(3), load(7), load(11), load(15)),
-        ];
+        let q0 = opaque(rows);
+        let q1 = opaque(q0.wrapping_byte_offset(4 * stride));
+        let q2 = opaque(q1.wrapping_byte_offset(4 * stride));
+        let q3 = opaque(q2.wrapping_byte_offset(4 * stride));
+        let every_fourth = |i: isize| {
+            let load = |q: *const f32| load(q.wrapping_byte_offset(i * stride));
+            join(load(q0), load(q1), load(q2), load(q3))
+        };
+        let (a, b) = (every_fourth(0), every_fourth(1));
+        let (c, d) = (every_fourth(2), every_fourth(3));
         let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
         [
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+            F32x16(_mm512_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low)),
+            F32x16(_mm512_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low)),
+            F32x16(_mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high)),
+            F32x16(_mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high)),
+        ]
+    }
+}
+
+/// Four columns, or those of `mask`, of eight rows.
+///
+/// # Safety
+/// The CPU must have AVX-512, and every row must be readable where `mask` is set.
+#[inline(always)]
+unsafe fn transpose_pd(rows: *const f64, stride: isize, mask: __mmask8) -> [F64x8; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let upper = opaque(rows);
+        let lower = opaque(upper.wrapping_byte_offset(4 * stride));
+        let both = |i: isize| {
+            let load =
+                |q: *const f64| _mm256_maskz_loadu_pd(mask, q.wrapping_byte_offset(i * stride));
+            _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(load(upper)), load(lower))
+        };
+        let (a, b, c, d) = (both(0), both(1), both(2), both(3));
+        // Pairs of rows: the columns 0 and 2, or 1 and 3, of each.
+        let (ab_even, ab_odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        let (cd_even, cd_odd) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+        let near = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+        let far = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+        [
+            F64x8(_mm512_permutex2var_pd(ab_even, near, cd_even)),
+            F64x8(_mm512_permutex2var_pd(ab_odd, near, cd_odd)),
+            F64x8(_mm512_permutex2var_pd(ab_even, far, cd_even)),
+            F64x8(_mm512_permutex2var_pd(ab_odd, far, cd_odd)),
         ]
     }
 }
@@ -317,6 +355,33 @@ unsafe fn join(a: __m128, b: __m128, c: __m128, d: __m128) -> __m512 {
     unsafe {
         let low = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(a), b);
         _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(low, c), d)
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX-512.
+#[inline(always)]
+unsafe fn widen_f16(halves: __m256i) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_cvtph_ps(halves) }
+}
+
+/// # Safety
+/// The CPU must have AVX-512.
+#[inline(always)]
+unsafe fn widen_bf16(halves: __m256i) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
+}
+
+/// # Safety
+/// The CPU must have AVX-512; `ptr` must be readable for `len` elements, of 16.
+#[inline(always)]
+unsafe fn head_of_halves(ptr: *const i16, len: usize, pad: u16) -> __m256i {
+    // SAFETY: masked elements are not read.
+    unsafe {
+        let pad = _mm256_set1_epi16(pad.cast_signed());
+        _mm256_mask_loadu_epi16(pad, (1 << len) - 1, ptr)
     }
 }
 
@@ -340,14 +405,29 @@ load!(F32x16, f32, |ptr| _mm512_loadu_ps(ptr);
         Self(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(pad), (1 << len) - 1, ptr) })
     }
 );
-load!(F32x16, f16, |ptr| _mm512_cvtph_ps(_mm256_loadu_si256(
-    ptr.cast()
-)));
-load!(F32x16, bf16, |ptr| {
-    let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(ptr.cast()));
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
-});
-load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr)));
+load!(F32x16, f16, |ptr| widen_f16(_mm256_loadu_si256(ptr.cast()));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f16, len: usize, pad: f16) -> Self {
+        // SAFETY: the caller vouches for `len` elements.
+        Self(unsafe { widen_f16(head_of_halves(ptr.cast(), len, pad.to_bits())) })
+    }
+);
+load!(F32x16, bf16, |ptr| widen_bf16(_mm256_loadu_si256(ptr.cast()));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const bf16, len: usize, pad: bf16) -> Self {
+        // SAFETY: the caller vouches for `len` elements.
+        Self(unsafe { widen_bf16(head_of_halves(ptr.cast(), len, pad.to_bits())) })
+    }
+);
+load!(F64x8, f32, |ptr| _mm512_cvtps_pd(_mm256_loadu_ps(ptr));
+    #[inline(always)]
+    unsafe fn load_head(ptr: *const f32, len: usize, pad: f32) -> Self {
+        // SAFETY: the caller vouches for `len` elements; masked ones are not read.
+        Self(unsafe {
+            _mm512_cvtps_pd(_mm256_mask_loadu_ps(_mm256_set1_ps(pad), (1 << len) - 1, ptr))
+        })
+    }
+);
 load!(F64x8, f64, |ptr| _mm512_loadu_pd(ptr);
     #[inline(always)]
     unsafe fn load_head(ptr: *const f64, len: usize, pad: f64) -> Self {

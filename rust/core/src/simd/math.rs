@@ -18,6 +18,8 @@ pub(crate) trait Real: Element + PartialOrd + Default {
 
     /// The nearest number of this type.
     fn of(x: f64) -> Self;
+    /// The largest number of this type that is not above `x`.
+    fn at_most(x: f64) -> Self;
     /// The logarithm of `2^e * (1 + r)`, as [`Lanes::split`] gives them, in
     /// `LOG_UNIT`s.
     fn log_of_parts<V: Lanes<Elem = Self>>(e: V, r: V) -> V;
@@ -94,6 +96,16 @@ impl Real for f32 {
         x as Self
     }
 
+    #[inline(always)]
+    fn at_most(x: f64) -> Self {
+        let near = Self::of(x);
+        if f64::from(near) > x {
+            near.next_down()
+        } else {
+            near
+        }
+    }
+
     /// `e + r Q(r)`: relative error 1.7e-6, so that nearly one-hot rows are as
     /// accurate as all others.
     #[inline(always)]
@@ -159,6 +171,11 @@ impl Real for f64 {
 
     #[inline(always)]
     fn of(x: f64) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn at_most(x: f64) -> Self {
         x
     }
 

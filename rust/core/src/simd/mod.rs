@@ -112,6 +112,21 @@ pub(crate) fn prefetch<T>(ptr: *const T) {
     let _ = ptr;
 }
 
+/// The same pointer, but the compiler does not know: it would keep the address of every
+/// row of a tile apart, on the stack, where a base and a stride in registers do.
+#[inline(always)]
+pub(crate) fn opaque<T>(ptr: *const T) -> *const T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: a comment.
+    unsafe {
+        let mut ptr = ptr;
+        std::arch::asm!("/* {0} */", inout(reg) ptr, options(pure, nomem, nostack, preserves_flags));
+        ptr
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    ptr
+}
+
 /// Work that is compiled once for every level.
 pub(crate) trait Op {
     type Out;
@@ -205,6 +220,8 @@ load_as!(f32 => Double F64 below 32, f64 => Double F64 below 32);
 pub(crate) trait Lanes: Copy {
     type Elem: Real;
     type Mask: Copy;
+    /// `f64` lanes of the same level.
+    type Double: Lanes<Elem = f64>;
     /// Lanes of a vector: 16 `f32` or 8 `f64`.
     const N: usize;
 
@@ -219,21 +236,9 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `ptr` must be writable for `N` elements.
     unsafe fn store(self, ptr: *mut Self::Elem);
-    /// Stores the lanes as `f64`, exactly.
-    ///
-    /// # Safety
-    /// `ptr` must be writable for `N` numbers.
-    #[inline(always)]
-    unsafe fn store_f64(self, ptr: *mut f64) {
-        let mut lanes = [Self::Elem::default(); 16];
-        // SAFETY: 16 lanes or fewer, and the caller's promise.
-        unsafe {
-            self.store(lanes.as_mut_ptr());
-            for (i, x) in lanes[..Self::N].iter().enumerate() {
-                ptr.add(i).write(x.to_f64());
-            }
-        }
-    }
+    /// The lanes as `f64`, exactly, the lower half first. (Of `f64` lanes each half is
+    /// the vector itself.)
+    fn widen(self) -> [Self::Double; 2];
 
     /// A vector like this one, all lanes `x`.
     #[inline(always)]
@@ -282,26 +287,30 @@ pub(crate) trait Lanes: Copy {
     }
     /// `self * 2^n`, where `n` sits in the low bits of `shifter`'s mantissa.
     fn scale(self, shifter: Self) -> Self;
-    /// Turns `N` rows of `cols` elements, the first at `rows` and each `stride` bytes
-    /// after the one before, into planes: `planes[j * N + i]` becomes element `j` of
-    /// row `i`.
+    /// The first `width` columns, four at most, of `N` rows, the first at `rows` and each
+    /// `stride` bytes after the one before. What is in the other vectors means nothing.
     ///
     /// # Safety
-    /// Each row must be readable for `cols` elements; `planes` must be writable for
-    /// `cols * N` elements.
+    /// The CPU must have the level; each row must be readable for `width` elements.
     #[inline(always)]
-    unsafe fn transpose(
-        rows: *const Self::Elem,
-        stride: isize,
-        cols: usize,
-        planes: *mut Self::Elem,
-    ) {
+    unsafe fn four_columns(rows: *const Self::Elem, stride: isize, width: usize) -> [Self; 4] {
+        let mut columns = [[Self::Elem::default(); 16]; 4];
         for i in 0..Self::N {
             let row = rows.wrapping_byte_offset(i.cast_signed() * stride);
-            for col in 0..cols {
+            for (col, column) in columns[..width].iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                unsafe { *planes.add(col * Self::N + i) = row.add(col).read_unaligned() };
+                column[i] = unsafe { row.add(col).read_unaligned() };
             }
+        }
+        let [a, b, c, d] = &columns;
+        // SAFETY: the caller's promise; the arrays hold N elements and more.
+        unsafe {
+            [
+                Self::load(a.as_ptr()),
+                Self::load(b.as_ptr()),
+                Self::load(c.as_ptr()),
+                Self::load(d.as_ptr()),
+            ]
         }
     }
 
@@ -320,19 +329,6 @@ pub(crate) trait Lanes: Copy {
             }
             (Self::load(first.as_ptr()), Self::load(second.as_ptr()))
         }
-    }
-}
-
-/// The column to go on with after `col`, in steps of four that may overlap at the
-/// end: a transposition of four columns at a time needs no special case for the
-/// last ones.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-const fn next_four(col: usize, cols: usize) -> usize {
-    if col + 4 < cols && col + 8 > cols {
-        cols - 4
-    } else {
-        col + 4
     }
 }
 

@@ -49,6 +49,7 @@ macro_rules! quarters {
         impl Lanes for $vector {
             type Elem = $float;
             type Mask = [$integer; 4];
+            type Double = F64x8;
             const N: usize = $n;
 
             #[inline(always)]
@@ -178,6 +179,14 @@ quarters! {
     |x, distance| if distance == 2 { vextq_f32::<2>(x, x) } else { vrev64q_f32(x) },
     |a, b, distance| if distance == 2 { vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))) } else { vtrn1q_f32(a, b) },
     |a, b, distance| if distance == 2 { vreinterpretq_f32_f64(vtrn2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))) } else { vtrn2q_f32(a, b) };
+
+    #[inline(always)]
+    fn widen(self) -> [F64x8; 2] {
+        let [a, b, c, d] = self.0;
+        let low = |x| unsafe { vcvt_f64_f32(vget_low_f32(x)) };
+        let high = |x| unsafe { vcvt_high_f64_f32(x) };
+        [F64x8([low(a), high(a), low(b), high(b)]), F64x8([low(c), high(c), low(d), high(d)])]
+    }
 }
 
 quarters! {
@@ -188,6 +197,11 @@ quarters! {
     |x, _| vextq_f64::<1>(x, x),
     |a, b, _| vtrn1q_f64(a, b),
     |a, b, _| vtrn2q_f64(a, b);
+
+    #[inline(always)]
+    fn widen(self) -> [Self; 2] {
+        [self, self]
+    }
 }
 
 macro_rules! load {

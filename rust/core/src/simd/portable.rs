@@ -33,6 +33,7 @@ macro_rules! plain {
         impl Lanes for Plain<$float, $n> {
             type Elem = $float;
             type Mask = u32;
+            type Double = Plain<f64, 8>;
             const N: usize = $n;
 
             #[inline(always)]
@@ -122,6 +123,12 @@ macro_rules! plain {
                     Self(std::array::from_fn(near)),
                     Self(std::array::from_fn(far)),
                 )
+            }
+            #[inline(always)]
+            fn widen(self) -> [Plain<f64, 8>; 2] {
+                let half =
+                    |at: usize| Plain(std::array::from_fn(|i| self.0[(at + i) % $n].to_f64()));
+                [half(0), half(8)]
             }
             #[inline(always)]
             fn split(self) -> (Self, Self) {

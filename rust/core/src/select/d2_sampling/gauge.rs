@@ -25,8 +25,8 @@ pub(super) struct Gauge<'a> {
     centres: Centres,
     /// Centres that all rows of interest have seen.
     pub depth: usize,
-    /// Of the first `depth` centres, and of all. None where screening tells too little.
-    screens: Option<[Screen; 2]>,
+    /// None where screening tells too little.
+    screen: Option<Screen>,
     /// Squared distance of each row to the nearest of the centres that it has seen.
     pub squared: Vec<f64>,
     /// How many centres that is: the first ones.
@@ -53,7 +53,7 @@ impl<'a> Gauge<'a> {
             space,
             centres: Centres::new(space.width()),
             depth: 0,
-            screens: can_screen.then(|| [Screen::new(mean), Screen::new(mean)]),
+            screen: can_screen.then(|| Screen::new(mean)),
             squared: vec![f64::INFINITY; space.rows()],
             seen: vec![0; space.rows()],
             computed: 0,
@@ -73,11 +73,11 @@ impl<'a> Gauge<'a> {
     /// Adds a prepared row to the centres.
     pub(super) fn push(&mut self, row: &[f64]) {
         self.centres.push(row);
-        if let Some([_, all]) = &mut self.screens {
-            all.push(row);
+        if let Some(screen) = &mut self.screen {
+            screen.push(row);
         }
         if self.centres.len() > COUNTABLE {
-            self.screens = None;
+            self.screen = None;
         }
     }
 
@@ -90,11 +90,6 @@ impl<'a> Gauge<'a> {
 
     /// Measures `rows` (each once) against the centres up to a greater depth.
     pub(super) fn deepen(&mut self, rows: &[u32], depth: usize) -> Result<()> {
-        if let Some([behind, _]) = &mut self.screens {
-            for centre in behind.len()..depth {
-                behind.push(self.centres.range(centre..centre + 1));
-            }
-        }
         self.depth = depth;
         self.measure(rows, depth)
     }
@@ -154,7 +149,7 @@ impl<'a> Gauge<'a> {
         }
         self.computed += computed;
         if rescanned * PRICE > computed + (1 << 16) {
-            self.screens = None;
+            self.screen = None;
         }
         Ok(())
     }
@@ -172,9 +167,8 @@ impl<'a> Gauge<'a> {
         let prepared = &mut worker.prepared[..rows.len() * width];
         self.space.load(rows, prepared);
         let least = first.iter().min().map_or(last, |first| *first as usize);
-        let screens = self.screens.iter().flatten();
-        let screen = screens.into_iter().find(|screen| screen.len() == last);
-        let Some(screen) = screen.filter(|_| last - least > FEW) else {
+        let screen = self.screen.as_ref().filter(|_| last - least > FEW);
+        let Some(screen) = screen else {
             self.sweep(prepared, least..last, best);
             worker.computed += ((last - least) * rows.len()) as u64;
             return;

@@ -169,6 +169,10 @@ impl Lazy<'_> {
                 trace.record(row, squared)?;
                 outliers = 0;
                 heap.extend(aside.drain(..));
+                if rules.outliers > 0 {
+                    // At distance zero it is one of those that may be set aside.
+                    heap.push(ranked(&self.bounds, rules, first.row));
+                }
             } else if rules.outliers > 0 {
                 aside.push(first);
             }

@@ -53,10 +53,11 @@ fn large_pools_are_selected_as_if_sorted() {
                 let pool = pools.get(rng.below(3));
                 let mut selector = case.selector(&HashSet::new());
                 let ids = Positions { start: 0 };
-                case.update(&mut selector, pool, 0..rows, ids, false)
+                case.update(&mut selector, pool, 0..rows, ids)
                     .expect("selected");
                 let got: Vec<usize> = selector
                     .finish(&exec(pool))
+                    .expect("sorted")
                     .iter()
                     .map(|e| e.index as usize)
                     .collect();
@@ -74,24 +75,21 @@ fn large_pools_are_selected_as_if_sorted() {
 fn a_bar_that_was_guessed_too_high_is_noticed() {
     let (rows, k) = (100_000, 20);
     let score = Score::new(Measure::Entropy);
-    // Neighbours of one row.
+    // Neighbours of one row, turned, so that their sums round in different ways.
     let row = |i: u32| {
         let x = 0.3 + i as f32 * 2.0_f32.powi(-25);
-        [x, 0.2, 0.5 - (x - 0.3)]
+        let mut row = [x, 0.03, 0.05, 0.12, 0.5 - (x - 0.3)];
+        row.rotate_left(i as usize % 5);
+        row
     };
     let near: Vec<f32> = (0..8000).flat_map(row).collect();
-    let near = Matrix::from_slice(&near, 8000, 3).expect("fits");
+    let near = Matrix::from_slice(&near, 8000, 5).expect("fits");
     let exact = double(&score, &near);
     let mut screened = vec![0.0; 8000];
     let all = Rows::Range(0, 8000);
-    score.of_rows(
-        Simd::detect(),
-        &near,
-        all,
-        false,
-        &mut screened,
-        &mut Vec::new(),
-    );
+    let sink = Sink::All(Output::F32(&mut screened));
+    score.of_rows(Simd::detect(), &near, all, sink, &mut Vec::new());
+    let screened: Vec<f64> = screened.into_iter().map(f64::from).collect();
     let high = 6000;
     let bar = score.bound(&near).least(screened[high]);
     let below = (0..high).filter(|i| screened[*i] < bar);
@@ -111,14 +109,14 @@ fn a_bar_that_was_guessed_too_high_is_noticed() {
     let sampled =
         |i: usize| i * stratum + (ids::uniform(ids::mix(i as u64)) * stratum as f64) as usize;
     for others in [0, 15] {
-        let mut pool = [0.98_f32, 0.01, 0.01].repeat(rows);
-        let mut put = |at: usize, i: usize| pool[at * 3..][..3].copy_from_slice(&row(i as u32));
+        let mut pool = [0.96_f32, 0.01, 0.01, 0.01, 0.01].repeat(rows);
+        let mut put = |at: usize, i: usize| pool[at * 5..][..5].copy_from_slice(&row(i as u32));
         (0..5).for_each(|i| put(sampled(i), high));
         let free = (0..rows).filter(|at| (0..rows / stratum).all(|i| sampled(i) != *at));
         for (n, at) in free.step_by(101).take(2 * others).enumerate() {
             put(at, if n % 2 == 0 { best_below } else { worst_above });
         }
-        let matrix = Matrix::from_slice(&pool, rows, 3).expect("fits");
+        let matrix = Matrix::from_slice(&pool, rows, 5).expect("fits");
         let positions = Positions { start: 0 };
         let want = naive(&double(&score, &matrix), &positions, Ties::First, |_| true);
         let case = Case {
@@ -130,10 +128,11 @@ fn a_bar_that_was_guessed_too_high_is_noticed() {
             skip_invalid: false,
         };
         let mut selector = case.selector(&HashSet::new());
-        case.update(&mut selector, None, 0..rows, positions, false)
+        case.update(&mut selector, None, 0..rows, positions)
             .expect("selected");
         let got: Vec<usize> = selector
             .finish(&exec(None))
+            .expect("sorted")
             .iter()
             .map(|e| e.index as usize)
             .collect();
