@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import subprocess
 import sys
 import time
@@ -135,6 +136,34 @@ def torch_blas(x, k):
     return picks
 
 
+def rivals() -> dict[str, Callable[[Any, int], Any]]:
+    found = {"NumPy": numpy_blas, "numba": numba_pass}
+    return found | {"torch": torch_blas} if importlib.util.find_spec("torch") else found
+
+
+def enter(race, x, k, name, function, cover) -> int:
+    """Check a rival and enter it for as many picks as fit into a turn; return how many these are."""
+    picks = function(x, CHECKED)
+    assert radius(x, picks) == pytest.approx(cover.distances[CHECKED], rel=0.02)
+    began = time.perf_counter()
+    function(x, CHECKED)
+    fitting = int(SECONDS / (time.perf_counter() - began) * CHECKED)
+    some = min(k, max(CHECKED, fitting))
+    race.rival(name, lambda: function(x, some))
+    return some
+
+
+def enter_fpsample(race, x, k, height) -> None:
+    def sample():
+        return fpsample.bucket_fps_kdline_sampling(x, k, h=height, start_idx=START)
+
+    picks = sample().astype(np.int64)
+    # It starts with the row that is at this place after it has sorted them; equal up to ties from there.
+    same = np.intersect1d(picks, pw.k_center(x, k, start=int(picks[0])).indices)
+    assert len(same) >= 0.99 * k
+    race.rival(f"fpsample, h={height}", sample)
+
+
 def squared_to(x, centre):
     """Squared distances in float64, from differences, a block at a time."""
     out = np.empty(len(x))
@@ -154,13 +183,15 @@ def radius(x, picks) -> float:
 def check_first(x, picks) -> None:
     """Check that each of the first picks is the farthest row there is, in float64."""
     best = np.full(len(x), np.inf)
-    for pick, following in zip(picks[: CHECKED - 1], picks[1:CHECKED], strict=True):
+    for pick, following in itertools.pairwise(picks[:CHECKED]):
         np.minimum(best, squared_to(x, x[pick].astype(np.float64)), out=best)
         assert best[following] >= best.max() * (1 - 1e-12)
 
 
-def share(x, k, **options: Any) -> float:
-    return _native.k_center(x, k, metric="euclidean", **options)[3] / (len(x) * k)
+def share(x, k, *, centers=None, start=None) -> float:
+    """Find what part of the distances is computed, of those between rows and picks or labelled rows."""
+    computed = _native.k_center(x, k, metric="euclidean", centers=centers, start=start)[3]
+    return computed / (len(x) * (k + (0 if centers is None else len(centers))))
 
 
 @pytest.mark.parametrize("name", RACES)
@@ -177,19 +208,7 @@ def bench_k_center(race, scale, name) -> None:
     assert len(set(cover.indices.tolist())) == k
     assert (np.diff(cover.distances[1:]) <= 0).all()
     check_first(x, cover.indices)
-    rivals: dict[str, Callable[[Any, int], Any]] = {"NumPy": numpy_blas, "numba": numba_pass}
-    if importlib.util.find_spec("torch"):
-        rivals["torch"] = torch_blas
-    few: dict[str, tuple[int, int]] = {}
-    for rival, function in rivals.items():
-        picks = function(x, CHECKED)
-        assert radius(x, picks) == pytest.approx(cover.distances[CHECKED], rel=0.02)
-        began = time.perf_counter()
-        function(x, CHECKED)
-        fitting = int(SECONDS / (time.perf_counter() - began) * CHECKED)
-        some = min(k, max(CHECKED, fitting))
-        few[rival] = some, k
-        race.rival(rival, lambda function=function, some=some: function(x, some))
+    few = {rival: (enter(race, x, k, rival, function, cover), k) for rival, function in rivals().items()}
     if name == "sentences":
         small = x[: NUMBERS_OF_SKACTIVEML // x.shape[1]]
         picks = pw.k_center(small, CHECKED, start=START).indices
@@ -198,14 +217,7 @@ def bench_k_center(race, scale, name) -> None:
         race.rival("scikit-activeml", lambda: skactiveml(small, CHECKED))
     if name == "uniform":
         for height in (7, 9):
-            picks = fpsample.bucket_fps_kdline_sampling(x, k, h=height, start_idx=START).astype(np.int64)
-            # It starts with the row that is at this place after it has sorted them; equal up to ties from there.
-            same = np.intersect1d(picks, pw.k_center(x, k, start=int(picks[0])).indices)
-            assert len(same) >= 0.99 * k
-            race.rival(
-                f"fpsample, h={height}",
-                lambda height=height: fpsample.bucket_fps_kdline_sampling(x, k, h=height, start_idx=START),
-            )
+            enter_fpsample(race, x, k, height)
 
     race.run(pick, rounds=3)
 

@@ -35,7 +35,7 @@ METRICS = ["euclidean", "sqeuclidean", "cosine"]
 UNIT = {"euclidean": np.sqrt, "sqeuclidean": np.positive, "cosine": lambda squared: squared / 2}
 
 
-def naive(
+def naive(  # noqa: C901 - everything in one place, as plain as it can be
     x,
     k,
     *,
@@ -151,7 +151,7 @@ def test_options(dims, metric):
     check(x, 30, metric=metric, outliers=5, labelled=[3, 4], weights=weights)
     assert np.bincount(groups[check(x, 28, metric=metric, groups=groups, max_per_group=4).indices]).tolist() == [4] * 7
     least = pw.k_center(x, 30, metric=metric).radius
-    with pytest.warns(UserWarning, match="min_distance"):
+    with pytest.warns(UserWarning, match=r"min_distance"):
         cover = pw.k_center(x, 500, metric=metric, min_distance=least)
     assert 30 <= len(cover) < 500
     assert (cover.distances >= least).all()
@@ -191,9 +191,9 @@ def test_every_row(dims):
     assert pw.k_center(x, 200).radius == 0
     assert pw.k_center(x[:1], 1).indices.tolist() == [0]
     same = np.ones((50, dims), np.float32)
-    with pytest.warns(UserWarning, match="49 of the 50 picks are copies of other picks"):
+    with pytest.warns(UserWarning, match=r"49 of the 50 picks are copies of other picks"):
         assert pw.k_center(same, 50).indices.tolist() == list(range(50))
-    with pytest.warns(UserWarning, match="all|3 of the 3 picks are copies"):
+    with pytest.warns(UserWarning, match=r"all|3 of the 3 picks are copies"):
         assert pw.k_center(same, 3, labelled=[1]).indices.tolist() == [0, 2, 3]
 
 
@@ -306,7 +306,7 @@ def test_what_comes_out():
         assert pickle.loads(pickle.dumps(one)) == one
     assert cover != other
     assert cover != pw.k_center(x, 4, ids=names, metric="sqeuclidean")
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match=r"read-only"):
         cover.distances[0] = 1
     weights = np.random.default_rng(0).random(300)
     weighted = pw.k_center(x, 40, weights=weights, labelled=[0])
@@ -437,7 +437,7 @@ def test_progress():
     def stop(picks, wanted, radius):
         raise RuntimeError("stopped")
 
-    with pytest.raises(RuntimeError, match="stopped"):
+    with pytest.raises(RuntimeError, match=r"stopped"):
         pw.k_center(x, 2000, progress=stop)
     pytest.importorskip("tqdm")
     pw.k_center(x[:1000], 5, progress=True)
@@ -497,7 +497,7 @@ def test_plot():
     assert len(pw.k_center(x[:, :1], 3).plot(x[:, :1]).axes) == 2
     chosen = pw.select(np.random.default_rng(0).dirichlet(np.ones(3), 500), 10)
     assert len(chosen.plot(x).axes) == 1
-    with pytest.raises(ValueError, match="^embeddings: expected the pool"):
+    with pytest.raises(ValueError, match=r"^embeddings: expected the pool"):
         cover.plot(x[:5])
 
 

@@ -45,10 +45,10 @@ def test_a_row_of_zeros_has_no_direction(pick):
     x[23] = 0
     options: dict[str, Any] = {"metric": "cosine"}
     if pick is select:
-        with pytest.raises(ValueError, match="^embeddings: row 23 is zero"):
+        with pytest.raises(ValueError, match=r"^embeddings: row 23 is zero"):
             pw.select(x, 5, pw.KCenter(metric="cosine"))
         return
-    with pytest.raises(ValueError, match="^embeddings: row 23 is zero.* so it has no direction; exclude such rows"):
+    with pytest.raises(ValueError, match=r"^embeddings: row 23 is zero.* so it has no direction; exclude such rows"):
         pick(x, 5, **options)
     assert len(pick(x, 5)) == len(pick(x, 5, exclude=[23], **options)) == 5
 
@@ -95,7 +95,7 @@ def test_labelled(pick):
 )
 def test_embeddings(pick, x, error, message):
     name = "pool" if pick is select else "embeddings"
-    with pytest.raises(error, match=f"^{name}: ({message})"):
+    with pytest.raises(error, match=rf"^{name}: ({message})"):
         pick(x, 1)
 
 
@@ -112,14 +112,14 @@ def test_paths(tmp_path):
 @every
 def test_k(pick):
     for k, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), ("3", TypeError)):
-        with pytest.raises(error, match="^k: expected "):
+        with pytest.raises(error, match=r"^k: expected "):
             pick(X, k)
     with pytest.raises(ValueError, match=r"^k: expected at most 100, of 100 rows, got 101; clip=True"):
         pick(X, 101)
     with pytest.raises(ValueError, match=r"^k: expected at most 88, of 100 rows \(10 excluded, 2 labelled\), got 89"):
         pick(X, 89, exclude=range(10), labelled=[9, 10, 11])
     assert len(pick(X, 1000, exclude=range(10), labelled=[9, 10, 11], clip=True)) == 88
-    with pytest.raises(ValueError, match="^exclude: every one of the 100 rows is excluded, labelled or invalid"):
+    with pytest.raises(ValueError, match=r"^exclude: every one of the 100 rows is excluded, labelled or invalid"):
         pick(X, 1, exclude=np.arange(100) < 90, labelled=np.arange(100) >= 90, clip=True)
 
 
@@ -127,107 +127,107 @@ def test_k(pick):
 def test_rows_and_their_lengths(pick):
     with pytest.raises(ValueError, match=r"^ids: expected 100, one for each row.*, got 99"):
         pick(X, 3, ids=range(99))
-    with pytest.raises(ValueError, match="^ids: 7 occurs at 0 and at 3"):
+    with pytest.raises(ValueError, match=r"^ids: 7 occurs at 0 and at 3"):
         pick(X, 3, ids=[7, 1, 2, 7, *range(10, 106)])
     with pytest.raises(ValueError, match=r"^weights: expected the shape \(100,\), one for each row, got \(99,\)"):
         pick(X, 3, weights=np.ones(99))
-    with pytest.raises(TypeError, match="^weights: expected numbers, got <U1"):
+    with pytest.raises(TypeError, match=r"^weights: expected numbers, got <U1"):
         pick(X, 3, weights=np.array(["a"] * 100))
     for value in (np.nan, np.inf, -1.0):
         weights = np.ones(100)
         weights[44] = value
         with pytest.raises(
-            ValueError, match=f"(?i)^weights: row 44 has {value:g}.*; expected finite numbers of 0 or more"
+            ValueError, match=rf"(?i)^weights: row 44 has {value:g}.*; expected finite numbers of 0 or more"
         ):
             pick(X, 3, weights=weights)
-    with pytest.raises(ValueError, match="^exclude: the mask has 3 rows, but the pool has 100"):
+    with pytest.raises(ValueError, match=r"^exclude: the mask has 3 rows, but the pool has 100"):
         pick(X, 3, exclude=[True, False, True])
     for start, error in ((100, ValueError), (-1, ValueError), (1.5, TypeError)):
-        with pytest.raises(error, match="^start: expected "):
+        with pytest.raises(error, match=r"^start: expected "):
             pick(X, 3, start=start)
     for options in ({"exclude": [7]}, {"labelled": [7]}):
-        with pytest.raises(ValueError, match="^start: expected a position .* neither excluded nor labelled, got 7"):
+        with pytest.raises(ValueError, match=r"^start: expected a position .* neither excluded nor labelled, got 7"):
             pick(X, 3, start=7, **options)
     with pytest.raises(ValueError, match=r"^metric: expected 'euclidean' or .*, got 'manhattan'"):
         pick(X, 3, metric="manhattan")
-    with pytest.raises(TypeError, match="^random_state: expected "):
+    with pytest.raises(TypeError, match=r"^random_state: expected "):
         pw.kmeans_plusplus(X, 3, random_state="seed")
 
 
 def test_options_of_k_center():
     for outliers, error in ((-1, ValueError), (1.5, TypeError), (100, ValueError)):
-        with pytest.raises(error, match="^outliers: expected "):
+        with pytest.raises(error, match=r"^outliers: expected "):
             pw.k_center(X, 3, outliers=outliers)
     for least, error in ((-1, ValueError), (np.nan, ValueError), ("1", TypeError), (True, TypeError)):
-        with pytest.raises(error, match="^min_distance: expected "):
+        with pytest.raises(error, match=r"^min_distance: expected "):
             pw.k_center(X, 3, min_distance=least)
-    with pytest.raises(ValueError, match="^groups: expected max_per_group with it"):
+    with pytest.raises(ValueError, match=r"^groups: expected max_per_group with it"):
         pw.k_center(X, 3, groups=np.zeros(100, int))
-    with pytest.raises(ValueError, match="^max_per_group: expected groups with it"):
+    with pytest.raises(ValueError, match=r"^max_per_group: expected groups with it"):
         pw.k_center(X, 3, max_per_group=3)
-    with pytest.raises(ValueError, match="^max_per_group: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^max_per_group: expected at least 1, got 0"):
         pw.k_center(X, 3, groups=np.zeros(100, int), max_per_group=0)
-    with pytest.raises(ValueError, match="^groups: expected 100, one for each row, got 3"):
+    with pytest.raises(ValueError, match=r"^groups: expected 100, one for each row, got 3"):
         pw.k_center(X, 3, groups=["a", "b", "c"], max_per_group=1)
-    with pytest.raises(TypeError, match="^groups: expected .* hashed"):
+    with pytest.raises(TypeError, match=r"^groups: expected .* hashed"):
         pw.k_center(X, 3, groups=[[1]] * 100, max_per_group=1)
-    with pytest.raises(TypeError, match="^progress: expected "):
+    with pytest.raises(TypeError, match=r"^progress: expected "):
         pw.k_center(X, 3, progress="yes")
 
 
 def test_strategies():
-    with pytest.raises(ValueError, match="^metric: expected "):
+    with pytest.raises(ValueError, match=r"^metric: expected "):
         pw.KCenter(metric="l1")
-    with pytest.raises(ValueError, match="^prefilter: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^prefilter: expected at least 1, got 0"):
         pw.KCenter(prefilter=0)
-    with pytest.raises(ValueError, match="^prefilter_by: expected one that ranks rows"):
+    with pytest.raises(ValueError, match=r"^prefilter_by: expected one that ranks rows"):
         pw.KCenter(prefilter_by="k_center")
-    with pytest.raises(ValueError, match="^strategy: no strategy is called 'unsure'"):
+    with pytest.raises(ValueError, match=r"^strategy: no strategy is called 'unsure'"):
         pw.KCenter(prefilter_by="unsure")
-    with pytest.raises(ValueError, match="^mu: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^mu: expected at least 1, got 0"):
         pw.KCenter(mu=0)
-    with pytest.raises(TypeError, match="unexpected keyword"):
+    with pytest.raises(TypeError, match=r"unexpected keyword"):
         pw.KMeansPlusPlus(outliers=3)
 
 
 def test_select():
-    with pytest.raises(TypeError, match="^embeddings: expected a matrix beside the pool .* has a prefilter, got None"):
+    with pytest.raises(TypeError, match=r"^embeddings: expected a matrix beside the pool .* has a prefilter, got None"):
         pw.select(P, 3, pw.KCenter(prefilter=3))
     for embeddings, got in ((X[:99], 99), (np.tile(X, (2, 1)), 200)):
         for strategy in (pw.KCenter(prefilter=3), "k_center"):
             with pytest.raises(
-                ValueError, match=f"^embeddings: expected 100 rows, one for each of the pool, got {got}"
+                ValueError, match=rf"^embeddings: expected 100 rows, one for each of the pool, got {got}"
             ):
                 pw.select(P, 3, strategy, embeddings=embeddings)
             with pytest.raises(
-                ValueError, match=f"^embeddings: expected 100 rows, one for each of the pool, got {got}"
+                ValueError, match=rf"^embeddings: expected 100 rows, one for each of the pool, got {got}"
             ):
                 pw.select(iter([P[:50], P[50:]]), 3, strategy, embeddings=embeddings)
     for name in ("embeddings", "labelled"):
-        with pytest.raises(TypeError, match=f"^{name}: expected None with margin, which has no use for it"):
+        with pytest.raises(TypeError, match=rf"^{name}: expected None with margin, which has no use for it"):
             pw.select(P, 3, "margin", **{name: X})
-    with pytest.raises(ValueError, match="^ties: expected 'first' with k_center"):
+    with pytest.raises(ValueError, match=r"^ties: expected 'first' with k_center"):
         pw.select(X, 3, "k_center", ties="random")
-    with pytest.raises(ValueError, match="^invalid: expected "):
+    with pytest.raises(ValueError, match=r"^invalid: expected "):
         pw.select(X, 3, "k_center", invalid="drop")
-    with pytest.raises(TypeError, match="^exclude_ids: expected integers"):
+    with pytest.raises(TypeError, match=r"^exclude_ids: expected integers"):
         pw.select(X, 3, "k_center", exclude_ids=["a"])
-    with pytest.raises(ValueError, match="^pool: row 5 sums to "):
+    with pytest.raises(ValueError, match=r"^pool: row 5 sums to "):
         pw.select(np.where(np.arange(100)[:, None] == 5, 0.9, P), 3, pw.KCenter(prefilter=3), embeddings=X)
-    with pytest.raises(ValueError, match="^k: expected at most 100"):
+    with pytest.raises(ValueError, match=r"^k: expected at most 100"):
         pw.select(P, 101, pw.KCenter(prefilter=3), embeddings=X)
 
 
 def test_reducers():
     with pytest.raises(ValueError, match=r"^strategy: expected k_center or one that ranks rows"):
         pw.reducer("kmeans++", 3)
-    with pytest.raises(ValueError, match="^strategy: expected no prefilter"):
+    with pytest.raises(ValueError, match=r"^strategy: expected no prefilter"):
         pw.reducer(pw.KCenter(prefilter=3), 3)
-    with pytest.raises(ValueError, match="^ties: expected 'first'"):
+    with pytest.raises(ValueError, match=r"^ties: expected 'first'"):
         pw.reducer("k_center", 3, ties="random")
-    with pytest.raises(TypeError, match="^labelled: expected None with margin"):
+    with pytest.raises(TypeError, match=r"^labelled: expected None with margin"):
         pw.reducer("margin", 3, labelled=X)
-    with pytest.raises(TypeError, match="^strategy: expected one that ranks rows"):
+    with pytest.raises(TypeError, match=r"^strategy: expected one that ranks rows"):
         pw.Reducer("k_center", 3)
     reducer = pw.reducer("k_center", 3, labelled=X[:2])
     bad = X.copy()
@@ -238,34 +238,34 @@ def test_reducers():
         (X[0], ValueError, r"expected the shape \(rows, dims\)"),
         (np.ones((3, 6), int), TypeError, "expected float16"),
     ):
-        with pytest.raises(error, match=f"^chunk: {message}"):
+        with pytest.raises(error, match=rf"^chunk: {message}"):
             reducer.update(chunk)
     assert reducer.rows == 0
-    with pytest.raises(ValueError, match="^pool: expected at least one row, got none"):
+    with pytest.raises(ValueError, match=r"^pool: expected at least one row, got none"):
         reducer.finish()
     reducer.update(X[5:7])
-    with pytest.raises(ValueError, match="^k: expected at most 2, of 2 rows, got 3"):
+    with pytest.raises(ValueError, match=r"^k: expected at most 2, of 2 rows, got 3"):
         reducer.finish()
     assert len(reducer.finish(clip=True)) == 2
     with pytest.raises(
-        ValueError, match="^chunk: expected 6 dimensions of float32, as before, got 6 dimensions of float64"
+        ValueError, match=r"^chunk: expected 6 dimensions of float32, as before, got 6 dimensions of float64"
     ):
         reducer.update(X.astype(float))
-    with pytest.raises(ValueError, match="^chunk: expected no ids, as before, got integer ids"):
+    with pytest.raises(ValueError, match=r"^chunk: expected no ids, as before, got integer ids"):
         reducer.update(X, ids=range(100))
     other = pw.reducer("k_center", 3, labelled=X[:2])
     other.update(X)
-    with pytest.raises(ValueError, match="^merge: both reducers know their rows by position only"):
+    with pytest.raises(ValueError, match=r"^merge: both reducers know their rows by position only"):
         reducer.merge(other)
-    with pytest.raises(ValueError, match="^merge: the reducers have different labelled rows"):
+    with pytest.raises(ValueError, match=r"^merge: the reducers have different labelled rows"):
         reducer.merge(pw.reducer("k_center", 3))
-    with pytest.raises(ValueError, match="^merge: the reducers have different k: 3 and 4"):
+    with pytest.raises(ValueError, match=r"^merge: the reducers have different k: 3 and 4"):
         reducer.merge(pw.reducer("k_center", 4))
-    with pytest.raises(ValueError, match="^merge: the reducers have different strategies"):
+    with pytest.raises(ValueError, match=r"^merge: the reducers have different strategies"):
         reducer.merge(pw.reducer(pw.KCenter(mu=3), 3))
-    with pytest.raises(TypeError, match="^merge: expected a CoverReducer, got Reducer"):
+    with pytest.raises(TypeError, match=r"^merge: expected a CoverReducer, got Reducer"):
         reducer.merge(pw.reducer("margin", 3))
-    with pytest.raises(TypeError, match="^merge: expected a Reducer, got CoverReducer"):
+    with pytest.raises(TypeError, match=r"^merge: expected a Reducer, got CoverReducer"):
         pw.reducer("margin", 3).merge(reducer)
     data = reducer.to_bytes()
     for damaged in (data[:-1], data[:30] + b"?" + data[31:], b"", pw.reducer("margin", 3).to_bytes()):
@@ -274,7 +274,7 @@ def test_reducers():
     twice = pw.reducer("k_center", 3)
     twice.update(X, ids=range(100))
     twice.update(X, ids=range(100))
-    with pytest.raises(ValueError, match="^ids of the rows: 0 occurs"):
+    with pytest.raises(ValueError, match=r"^ids of the rows: 0 occurs"):
         twice.finish()
-    with pytest.raises(ValueError, match="^chunks: expected the rows that the reducer has taken, got none"):
+    with pytest.raises(ValueError, match=r"^chunks: expected the rows that the reducer has taken, got none"):
         other.cover([])

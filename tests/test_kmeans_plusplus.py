@@ -131,7 +131,7 @@ def test_copies(dims):
         warnings.simplefilter("error")
         cover = pw.kmeans_plusplus(x, 40, random_state=0)
     assert sorted(cover.indices // 3) == list(range(40))
-    with pytest.warns(UserWarning, match="80 of the 120 picks are copies"):
+    with pytest.warns(UserWarning, match=r"80 of the 120 picks are copies"):
         assert sorted(pw.kmeans_plusplus(x, 120, random_state=0).indices) == list(range(120))
     assert pw.kmeans_plusplus(x[:1], 1).indices.tolist() == [0]
 

@@ -76,9 +76,9 @@ def test_pools_of_every_kind(tmp_path):
     predictions = pa.table({"doc": NAMES, **{f"p{i}": P[:, i] for i in range(4)}})
     assert pw.select(predictions, 30, "k_center", id="doc", embeddings=X).ids.tolist() == named
     assert pw.select(P, 30, "k_center", embeddings=X) == expected
-    with pytest.raises(ValueError, match="^ids: expected None"):
+    with pytest.raises(ValueError, match=r"^ids: expected None"):
         pw.select(predictions, 30, "k_center", id="doc", embeddings=X, ids=NAMES)
-    with pytest.raises(ValueError, match="expected at least one row"):
+    with pytest.raises(ValueError, match=r"expected at least one row"):
         pw.select(iter([]), 3, "k_center")
 
 
@@ -115,7 +115,7 @@ def test_prefilter(kind, by):
 def test_a_prefilter_that_leaves_everything_or_too_little():
     assert pw.select(P, 20, pw.KCenter(prefilter=ROWS), embeddings=X).ids.tolist() == pw.k_center(X, 20).ids.tolist()
     few = np.arange(ROWS) >= 15
-    with pytest.raises(ValueError, match="^k: expected at most 15"):
+    with pytest.raises(ValueError, match=r"^k: expected at most 15"):
         pw.select(P, 20, pw.KCenter(prefilter=2), embeddings=X, exclude=few)
     assert len(pw.select(P, 20, pw.KCenter(prefilter=2), embeddings=X, exclude=few, clip=True)) == 15
     bad = P.copy()
