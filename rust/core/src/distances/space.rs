@@ -94,7 +94,7 @@ impl<'a> Space<'a> {
                     Shift::<$elem> {
                         space: self,
                         rows,
-                        shift,
+                        origin: shift,
                         out,
                         types: PhantomData,
                     },
@@ -424,7 +424,7 @@ impl Op for ShiftPrepared<'_> {
 struct Shift<'a, E> {
     space: &'a Space<'a>,
     rows: &'a [u32],
-    shift: &'a [f32],
+    origin: &'a [f32],
     out: &'a mut [f32],
     types: PhantomData<E>,
 }
@@ -448,12 +448,12 @@ where
             // `shift` and `out` are as long, rounded up to a multiple of 16.
             unsafe {
                 for at in (0..whole).step_by(16) {
-                    let shift = I::F32::load(self.shift.as_ptr().add(at));
+                    let shift = I::F32::load(self.origin.as_ptr().add(at));
                     let x = E::load::<I>(from.add(at));
                     x.sub(shift).store(out.as_mut_ptr().add(at));
                 }
                 if whole < dims {
-                    let shift = I::F32::load(self.shift.as_ptr().add(whole));
+                    let shift = I::F32::load(self.origin.as_ptr().add(whole));
                     let x = E::load_head::<I>(from.add(whole), dims - whole, E::ZERO);
                     x.sub(shift).store(out.as_mut_ptr().add(whole));
                 }

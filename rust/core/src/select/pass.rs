@@ -184,7 +184,7 @@ impl<I: Ids> Pass<'_, I> {
                     }
                 }
                 Scores::Rows(score, matrix) => {
-                    self.block(worker, floor, (score, &matrix), first, len)
+                    self.block(worker, floor, (score, &matrix), first, len);
                 }
             }
         }

@@ -115,6 +115,10 @@ pub(crate) fn prefetch<T>(ptr: *const T) {
 /// The same pointer, but the compiler does not know: it would keep the address of every
 /// row of a tile apart, on the stack, where a base and a stride in registers do.
 #[inline(always)]
+#[expect(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "only the address passes through; nothing is read or written there"
+)]
 pub(crate) fn opaque<T>(ptr: *const T) -> *const T {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     // SAFETY: a comment.
