@@ -1,7 +1,9 @@
 //! What is known of every row's distance to its nearest centre.
 //!
 //! A row has been measured exactly against the first so many centres, screened
-//! against those after them, and has not seen the rest.
+//! against those after them, and has not seen the rest. Where very many centres come
+//! first, a row that has not seen them glances at those after them before: few, and
+//! the new ones among them are what covers it most often.
 
 use std::ops::Range;
 
@@ -18,6 +20,8 @@ pub(super) const STEP: usize = GROUP * GROUPS;
 const SHOW: usize = 1024;
 /// Exact distances that cost as much as one that is screened.
 pub(in crate::select) const PRICE: u64 = 8;
+/// Rows that may be measured once more without a thought.
+const SLACK: u64 = 16;
 /// Magnitudes (and their inverses) whose squares are safe in `f32`.
 pub(in crate::select) const SAFE: f64 = (1_u64 << 40) as f64;
 /// Centres whose numbers `f32` can count.
@@ -33,6 +37,8 @@ pub(super) struct Bounds<'a> {
     /// An upper bound of each row's squared distance to the centres it has seen.
     pub upper: Vec<f64>,
     known: Vec<Known>,
+    /// Very many centres that come first: rows have only been brought near to them.
+    pub(super) old: usize,
     /// Distances computed.
     pub computed: u64,
     /// Distances computed lately: once more for want of a clear answer, and to screen.
@@ -47,6 +53,8 @@ struct Known {
     exact_to: u32,
     /// Screened against the centres from `exact_to` on.
     seen: u32,
+    /// Until it has seen the old centres: it has glanced at those after them, up to here.
+    glanced: u32,
     screened: Screened,
     /// The row's squared norm in the screen.
     norm: f32,
@@ -57,6 +65,7 @@ impl Known {
         exact: f64::INFINITY,
         exact_to: 0,
         seen: 0,
+        glanced: 0,
         screened: Screened::NONE,
         norm: 0.0,
     };
@@ -73,6 +82,7 @@ impl<'a> Bounds<'a> {
             screen: can_screen.then(|| Screen::new(mean.iter().map(|x| *x as f32).collect())),
             upper: vec![f64::INFINITY; space.rows()],
             known: vec![Known::NOTHING; space.rows()],
+            old: 0,
             computed: 0,
             spent: (0, 0),
         }
@@ -106,7 +116,7 @@ impl<'a> Bounds<'a> {
     pub(super) fn is_behind(&self, row: usize) -> bool {
         let known = &self.known[row];
         let seen = known.seen.max(known.exact_to) as usize;
-        self.screen.is_some() && seen + SHOW <= self.centres.len()
+        self.screen.is_some() && (seen < self.old || seen + SHOW <= self.centres.len())
     }
 
     /// How many centres a row has seen.
@@ -125,11 +135,25 @@ impl<'a> Bounds<'a> {
         dispatch(self.exec.simd, sweep);
     }
 
-    /// Shows rows (each once) centres that they have not seen, in parallel: all, or the
-    /// next `SHOW` of many.
+    /// Shows rows (each once) centres that they have not seen, in parallel: all, the
+    /// next `SHOW` of many, or at a glance those after the old ones.
     pub(super) fn update(&mut self, rows: &[u32]) -> Result<()> {
+        if self.old == 0 || self.screen.is_none() {
+            return self.update_by(rows, Self::show);
+        }
+        let is_to_glance = |row: &u32| {
+            let known = &self.known[*row as usize];
+            (known.seen as usize) < self.old && (known.glanced as usize) < self.centres.len()
+        };
+        let (glancing, seeing): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_to_glance(row));
+        self.update_by(&glancing, Self::glance)?;
+        self.update_by(&seeing, Self::show)
+    }
+
+    fn update_by(&mut self, rows: &[u32], show: Show<Self>) -> Result<()> {
         let (verified, screened) = self.spent;
-        if verified * PRICE > screened + (1 << 16) {
+        let few = SLACK * PRICE * self.centres.len() as u64;
+        if verified * PRICE > screened + few.max(1 << 16) {
             self.screen = None;
         }
         self.spent = (verified / 2, screened / 2);
@@ -143,6 +167,7 @@ impl<'a> Bounds<'a> {
                 prepared: vec![0.0; STEP * width],
                 pack: Pack::new(width),
                 states: Vec::with_capacity(STEP),
+                upper: [f64::INFINITY; STEP],
                 computed: 0,
             };
             self.exec
@@ -159,11 +184,12 @@ impl<'a> Bounds<'a> {
                     for row in rows {
                         worker.states.push(*state(*row as usize).1);
                     }
-                    self.show(rows, worker);
-                    for (row, now) in rows.iter().zip(&worker.states) {
+                    worker.upper.fill(f64::INFINITY);
+                    show(self, rows, worker);
+                    for (i, row) in rows.iter().enumerate() {
                         let (upper, known) = state(*row as usize);
-                        *known = *now;
-                        *upper = upper.min(self.upper_of(now));
+                        *known = worker.states[i];
+                        *upper = upper.min(worker.upper[i]);
                     }
                 })
         };
@@ -172,16 +198,6 @@ impl<'a> Bounds<'a> {
         self.computed += computed;
         self.spent.1 += computed;
         Ok(())
-    }
-
-    fn upper_of(&self, known: &Known) -> f64 {
-        match &self.screen {
-            Some(screen) if known.screened.least < f32::INFINITY => {
-                let above = screen.above(known.screened.least, known.norm);
-                known.exact.min(above)
-            }
-            _ => known.exact,
-        }
     }
 
     /// Shows the rows of a worker centres that they have not seen.
@@ -200,39 +216,70 @@ impl<'a> Bounds<'a> {
             worker.computed += ((last - first) * rows.len()) as u64;
             let centres = self.centres.range(first..last);
             self.sweep(prepared, centres, first, &mut best[..rows.len()]);
-            for (known, best) in worker.states.iter_mut().zip(best) {
-                known.settle(best.squared, last);
+            for (i, known) in worker.states.iter_mut().enumerate() {
+                known.settle(best[i].squared, last);
+                worker.upper[i] = best[i].squared;
             }
             return;
         };
-        let groups = rows.len().div_ceil(GROUP);
         let seen = worker.states.iter().map(|known| known.seen as usize);
         let last = last.min(seen.max().unwrap_or(0) + SHOW);
-        let pack = &mut worker.pack;
+        self.screen_rows(screen, rows, worker, last, |known| known.seen);
+        for (i, known) in worker.states.iter_mut().enumerate() {
+            known.screened = known.screened.and(worker.pack.found[i]);
+            known.norm = worker.pack.norms[i];
+            known.seen = last as u32;
+            worker.upper[i] = known
+                .exact
+                .min(screen.above(known.screened.least, known.norm));
+        }
+    }
+
+    /// Shows the rows of a worker centres after the old ones, for a bound.
+    fn glance(&self, rows: &[u32], worker: &mut Worker) {
+        let Some(screen) = &self.screen else { return };
+        let (old, last) = (self.old as u32, self.centres.len());
+        self.screen_rows(screen, rows, worker, last, |known| known.glanced.max(old));
+        for (i, known) in worker.states.iter_mut().enumerate() {
+            known.glanced = last as u32;
+            worker.upper[i] = screen.above(worker.pack.found[i].least, worker.pack.norms[i]);
+        }
+    }
+
+    /// Screens the rows of a worker against the centres from `first` to `last`.
+    fn screen_rows(
+        &self,
+        screen: &Screen,
+        rows: &[u32],
+        worker: &mut Worker,
+        last: usize,
+        first: impl Fn(&Known) -> u32,
+    ) {
+        let Worker {
+            prepared,
+            pack,
+            states,
+            computed,
+            ..
+        } = worker;
         pack.first.fill(last as u32);
-        for (first, known) in pack.first.iter_mut().zip(&worker.states) {
-            *first = known.seen;
-            worker.computed += (last - known.seen as usize) as u64;
+        for (to, known) in pack.first.iter_mut().zip(states) {
+            *to = first(known);
+            *computed += (last - *to as usize) as u64;
         }
         for (group, rows) in rows.chunks(GROUP).enumerate() {
-            let out = &mut pack.rows[..rows.len() * width];
+            let out = &mut pack.rows[..rows.len() * self.space.width()];
             self.space.load_shifted(rows, &screen.shift, prepared, out);
             dispatch(self.exec.simd, Fill { pack, group });
         }
-        dispatch(
-            self.exec.simd,
-            Sift {
-                screen,
-                pack,
-                groups,
-                last,
-            },
-        );
-        for (i, known) in worker.states.iter_mut().enumerate() {
-            known.screened = known.screened.and(pack.found[i]);
-            known.norm = pack.norms[i];
-            known.seen = last as u32;
-        }
+        let groups = rows.len().div_ceil(GROUP);
+        let sift = Sift {
+            screen,
+            pack,
+            groups,
+            last,
+        };
+        dispatch(self.exec.simd, sift);
     }
 
     /// Measures one row against all centres, exactly.
@@ -292,10 +339,14 @@ impl Known {
     }
 }
 
+/// What brings rows of a worker up to date.
+type Show<B> = fn(&B, &[u32], &mut Worker);
+
 /// Scratch of a worker.
 struct Worker {
     prepared: Vec<f64>,
     pack: Pack,
     states: Vec<Known>,
+    upper: [f64; STEP],
     computed: u64,
 }

@@ -284,7 +284,7 @@ fn many_labelled_rows_are_as_good_as_few() {
         let options = KCenter {
             centers: Some(others.view()),
             labelled: &labelled,
-            ..plain(50, Metric::Euclidean)
+            ..plain(300, Metric::Euclidean)
         };
         compare(&pool.view(), &options);
     }

@@ -3,7 +3,8 @@
 //! Some of the centres are pivots, and every centre belongs to its nearest one. A row
 //! is screened against the pivots, and then against the centres of its nearest: of
 //! `n` centres it meets about `2 sqrt(n)`. The distance to the nearest of those is an
-//! upper bound; only rows whose bound comes to the top ever meet the rest.
+//! upper bound. Rows whose bound stays high meet other pivots, in rounds. Only rows
+//! whose bound then comes to the top ever meet the rest.
 
 use super::bounds::{Bounds, STEP};
 use crate::distances::{Fill, GROUP, Pack, Screen, Screened, Sift, shift_rows};
@@ -13,6 +14,8 @@ use crate::simd::dispatch;
 
 /// Fewer centres are met by every row.
 const MANY: usize = 512;
+/// Rounds, each with other pivots, for the half of the rows whose bounds are highest.
+const ROUNDS: usize = 8;
 
 /// Rows on their way through a screen.
 enum Rows<'a> {
@@ -27,12 +30,34 @@ impl Bounds<'_> {
     /// too few centres for that to pay, and nothing was done.
     pub(super) fn approach(&mut self, rows: &[u32]) -> Result<bool> {
         let centres = self.centres.len();
-        let Some(screen) = self.screen.as_ref().filter(|_| centres > MANY) else {
+        if self.screen.is_none() || centres <= MANY {
             return Ok(false);
-        };
+        }
+        self.old = centres;
         let step = centres.isqrt();
+        let mut rows = rows.to_vec();
+        for round in 0..ROUNDS {
+            self.approach_by(round * step / ROUNDS, step, &rows)?;
+            let half = rows.len() / 2;
+            if half == 0 {
+                break;
+            }
+            let upper = |row: &u32| self.upper[*row as usize];
+            rows.select_nth_unstable_by(half, |a, b| upper(b).total_cmp(&upper(a)));
+            rows.truncate(half);
+            rows.sort_unstable();
+        }
+        Ok(true)
+    }
+
+    /// Bounds the distances of `rows` by means of every `step`th centre from `first` on.
+    fn approach_by(&mut self, first: usize, step: usize, rows: &[u32]) -> Result<()> {
+        let centres = self.centres.len();
+        let Some(screen) = &self.screen else {
+            return Ok(());
+        };
         let mut pivots = screen.like();
-        for at in (0..centres).step_by(step) {
+        for at in (first..centres).step_by(step) {
             pivots.push(self.centres.range(at..at + 1));
         }
         let members = by_nearest(&self.sift(&pivots, &Rows::Centres)?, pivots.len());
@@ -64,7 +89,7 @@ impl Bounds<'_> {
         }
         self.upper = upper;
         self.computed += computed as u64;
-        result.map(|()| true)
+        result
     }
 
     /// Screens rows, in parallel: what was found, and their squared norms.
