@@ -41,7 +41,7 @@ def claim_lines(benchmarks: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Targets",
         "",
-        f"{sum(claim['met'] for claim in claims)} of {len(claims)} are met.",
+        f"{sum(claim['met'] for claim in claims)} of {len(claims)} are met; [what limits the others](limits.md).",
         "",
         "| what | against | measured | target | met |",
         "|---|---|--:|--:|:-:|",
