@@ -124,7 +124,7 @@ def clusters(rows, dims, seed=0, dtype=np.float32):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("dims", [1, 2, 3, 8, 16, 17, 40, 100, 385])
+@pytest.mark.parametrize("dims", [1, 2, 3, 8, 12, 13, 16, 17, 40, 100, 385])
 @pytest.mark.parametrize("kind", DTYPES)
 def test_equal_to_the_plain_algorithm(kind, dims, metric):
     if metric == "cosine" and dims == 1:

@@ -12,7 +12,7 @@ use crate::parallel::{Disjoint, Exec};
 use crate::simd::{Isa, Lanes, Load, LoadAs, Op, Simd, Single, dispatch};
 
 /// Rows of more dimensions have their lanes along the dimensions.
-pub(crate) const NARROW: usize = 16;
+pub(crate) const NARROW: usize = 12;
 /// Rows whose sum is one term of the mean.
 const BLOCK: usize = 1024;
 /// Rows prepared at a time in a pass over all.

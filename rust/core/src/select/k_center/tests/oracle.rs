@@ -5,9 +5,9 @@ use crate::distances::Metric;
 use crate::matrix::Matrix;
 
 /// Sums 8 lanes along a row, in runs of 16 vectors, joined by a butterfly; rows of up
-/// to 16 numbers in order.
+/// to 12 numbers in order.
 fn sum_of_squares(x: &[f64]) -> f64 {
-    if x.len() <= 16 {
+    if x.len() <= 12 {
         return x.iter().fold(0.0, |sum, x| x.mul_add(*x, sum));
     }
     let mut total = [0.0; 8];
