@@ -17,7 +17,7 @@ use std::ops::Range;
 pub(crate) use boxes::{EIGHT, FirstOfBox, PlaneCentres, ShowBox};
 pub(crate) use exact::{Best, Sweep};
 pub use nearest::{Nearest, nearest};
-pub(crate) use screen::{Fill, GROUP, GROUPS, Pack, Screen, Screened, Sift};
+pub(crate) use screen::{GROUP, GROUPS, Pack, Screen, Screened};
 pub(crate) use space::{NARROW, Space, shift_rows};
 
 /// How far two rows are from each other.

@@ -15,7 +15,9 @@
 //! `|s - D^2| <= (4 g + 9 e) |u|^2 + (g + 13 e) D^2`: relative to the row's own
 //! norm, whatever the centre.
 
-use crate::simd::{Isa, Lanes, Op};
+use std::ops::Range;
+
+use crate::simd::{Isa, Lanes, Op, Simd, dispatch};
 
 /// Roundings in a row before a sum joins the rest.
 const RUN: usize = 128;
@@ -119,6 +121,30 @@ impl Screen {
         self.norms.push(norm as f32);
     }
 
+    /// Screens so many rows against those of the centres up to `last` that they have
+    /// not seen, as `pack.first` tells; `load` has some of them, shifted.
+    pub(crate) fn sift(
+        &self,
+        simd: Simd,
+        pack: &mut Pack,
+        rows: usize,
+        last: usize,
+        mut load: impl FnMut(Range<usize>, &mut [f32]),
+    ) {
+        for (group, first) in (0..rows).step_by(GROUP).enumerate() {
+            let range = first..rows.min(first + GROUP);
+            load(range.clone(), &mut pack.rows[..range.len() * pack.width]);
+            dispatch(simd, Fill { pack, group });
+        }
+        let sift = Sift {
+            screen: self,
+            pack,
+            groups: rows.div_ceil(GROUP),
+            last,
+        };
+        dispatch(simd, sift);
+    }
+
     /// An upper bound of the squared distance of a row with this squared norm.
     #[inline(always)]
     pub(crate) fn above(&self, s: f32, norm: f32) -> f64 {
@@ -139,7 +165,7 @@ impl Screen {
 pub(crate) struct Pack {
     planes: Vec<Line>,
     /// Up to `GROUP` shifted rows that are to be put into a group.
-    pub rows: Vec<f32>,
+    rows: Vec<f32>,
     width: usize,
     pub norms: [f32; GROUP * GROUPS],
     pub first: [u32; GROUP * GROUPS],
@@ -160,9 +186,9 @@ impl Pack {
 }
 
 /// Puts the rows of a pack into one of its groups.
-pub(crate) struct Fill<'a> {
-    pub pack: &'a mut Pack,
-    pub group: usize,
+struct Fill<'a> {
+    pack: &'a mut Pack,
+    group: usize,
 }
 
 impl Op for Fill<'_> {
@@ -199,13 +225,13 @@ impl Op for Fill<'_> {
 }
 
 /// Screens the rows of a pack against the centres that they have not seen.
-pub(crate) struct Sift<'a> {
-    pub screen: &'a Screen,
-    pub pack: &'a mut Pack,
+struct Sift<'a> {
+    screen: &'a Screen,
+    pack: &'a mut Pack,
     /// Groups that are filled.
-    pub groups: usize,
+    groups: usize,
     /// How many of the centres there are to see.
-    pub last: usize,
+    last: usize,
 }
 
 impl Op for Sift<'_> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::k_center::bounds::{COUNTABLE, PRICE, SAFE};
 use crate::distances::{
-    Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Sift, Space, Sweep, shift_rows,
+    Best, Centres, GROUP, GROUPS, NARROW, Pack, Screen, Space, Sweep, shift_rows,
 };
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
@@ -175,19 +175,10 @@ impl<'a> Gauge<'a> {
         };
         let pack = &mut worker.pack;
         pack.first = *first;
-        for (group, rows) in prepared.chunks(GROUP * width).enumerate() {
-            let out = &mut pack.rows[..rows.len()];
+        screen.sift(self.exec.simd, pack, rows.len(), last, |range, out| {
+            let rows = &prepared[range.start * width..range.end * width];
             shift_rows(self.exec.simd, rows, &screen.shift, out);
-            dispatch(self.exec.simd, Fill { pack, group });
-        }
-        let groups = rows.len().div_ceil(GROUP);
-        let sift = Sift {
-            screen,
-            pack,
-            groups,
-            last,
-        };
-        dispatch(self.exec.simd, sift);
+        });
         for (i, row) in prepared.chunks_exact(width).enumerate() {
             let (first, norm, found) = (first[i] as usize, pack.norms[i], pack.found[i]);
             let best = &mut best[i..=i];

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::distances::{
-    Best, Centres, Fill, GROUP, GROUPS, NARROW, Pack, Screen, Screened, Sift, Space, Sweep,
+    Best, Centres, GROUP, GROUPS, NARROW, Pack, Screen, Screened, Space, Sweep,
 };
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
@@ -267,19 +267,10 @@ impl<'a> Bounds<'a> {
             *to = first(known);
             *computed += (last - *to as usize) as u64;
         }
-        for (group, rows) in rows.chunks(GROUP).enumerate() {
-            let out = &mut pack.rows[..rows.len() * self.space.width()];
-            self.space.load_shifted(rows, &screen.shift, prepared, out);
-            dispatch(self.exec.simd, Fill { pack, group });
-        }
-        let groups = rows.len().div_ceil(GROUP);
-        let sift = Sift {
-            screen,
-            pack,
-            groups,
-            last,
-        };
-        dispatch(self.exec.simd, sift);
+        screen.sift(self.exec.simd, pack, rows.len(), last, |range, out| {
+            self.space
+                .load_shifted(&rows[range], &screen.shift, prepared, out);
+        });
     }
 
     /// Measures one row against all centres, exactly.

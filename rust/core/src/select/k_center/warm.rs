@@ -7,10 +7,9 @@
 //! whose bound then comes to the top ever meet the rest.
 
 use super::bounds::{Bounds, STEP};
-use crate::distances::{Fill, GROUP, Pack, Screen, Screened, Sift, shift_rows};
+use crate::distances::{GROUP, Pack, Screen, Screened, shift_rows};
 use crate::error::Result;
 use crate::parallel::Disjoint;
-use crate::simd::dispatch;
 
 /// Fewer centres are met by every row.
 const MANY: usize = 512;
@@ -105,27 +104,24 @@ impl Bounds<'_> {
         self.exec
             .for_each_chunk(len, STEP, start, |(prepared, pack), range| {
                 pack.first.fill(0);
-                for (group, first) in range.clone().step_by(GROUP).enumerate() {
-                    let at = first..range.end.min(first + GROUP);
-                    let out = &mut pack.rows[..at.len() * width];
-                    let shift = &screen.shift;
-                    match rows {
-                        Rows::Pool(rows) => {
-                            self.space.load_shifted(&rows[at], shift, prepared, out);
-                        }
-                        Rows::Centres => {
-                            shift_rows(self.exec.simd, self.centres.range(at), shift, out);
-                        }
-                    }
-                    dispatch(self.exec.simd, Fill { pack, group });
-                }
-                let sift = Sift {
-                    screen,
+                let shift = &screen.shift;
+                screen.sift(
+                    self.exec.simd,
                     pack,
-                    groups: range.len().div_ceil(GROUP),
-                    last: screen.len(),
-                };
-                dispatch(self.exec.simd, sift);
+                    range.len(),
+                    screen.len(),
+                    |some, out| {
+                        let at = range.start + some.start..range.start + some.end;
+                        match rows {
+                            Rows::Pool(rows) => {
+                                self.space.load_shifted(&rows[at], shift, prepared, out);
+                            }
+                            Rows::Centres => {
+                                shift_rows(self.exec.simd, self.centres.range(at), shift, out);
+                            }
+                        }
+                    },
+                );
                 // SAFETY: ranges do not overlap.
                 let out = unsafe { out.range(range) };
                 for (i, out) in out.iter_mut().enumerate() {
