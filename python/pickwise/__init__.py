@@ -17,14 +17,15 @@ from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
-from pickwise.selection import Selection, select
-from pickwise.strategies import Entropy, KCenter, KMeansPlusPlus, LeastConfidence, Margin, Random, Ratio
+from pickwise.selection import Selection, select, top_k
+from pickwise.strategies import Entropy, Given, KCenter, KMeansPlusPlus, LeastConfidence, Margin, Random, Ratio
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
     "Cover",
     "CoverReducer",
     "Entropy",
+    "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
@@ -46,6 +47,7 @@ __all__ = [
     "reducer",
     "select",
     "set_num_threads",
+    "top_k",
 ]
 
 warn_of_debug_build()

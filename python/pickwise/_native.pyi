@@ -65,7 +65,7 @@ def score(
 class TopK:
     def __new__(
         cls,
-        score: Score | None,
+        by: Score | str,
         k: int,
         *,
         tie_seed: int | None,

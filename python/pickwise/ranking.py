@@ -39,7 +39,7 @@ class Request:
 def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer:
     """Read a pool from its start to its end, and return the reducer that has taken it."""
     if source.rows == 0:
-        raise ValueError("pool: expected at least one row, got none")
+        raise ValueError(f"{source.name}: expected at least one row, got none")
     if source.rows is not None and k > source.rows:
         if not request.clip:
             raise too_few(k, source.rows, rows=source.rows)
@@ -64,7 +64,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
                 rows,
                 _ids_between(given, own_ids, start, end),
                 None if excluded is None else excluded.between(start, end),
-                name="pool",
+                name=source.name,
                 report=shifted(report, start),
                 locate=source.locate,
             )
@@ -103,11 +103,23 @@ class Source:
         Yields rows, or only their number where the strategy needs no more, and the ids that the pool has for them.
     locate : callable or None
         Says where a row is.
+    name : str
+        What the caller's argument is called, for messages.
     """
 
     rows: int | None
     pieces: Callable[[], Generator[tuple[Rows | int, Ids | None], None, None]]
-    locate: Callable[[int], str] | None
+    locate: Callable[[int], str] | None = None
+    name: str = "pool"
+
+    @classmethod
+    def of(cls, rows: Rows | int, name: str = "pool") -> Source:
+        """Read rows that are there already, or only count them."""
+
+        def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
+            yield rows, None
+
+        return cls(rows if isinstance(rows, int) else rows.shape[0], pieces, name=name)
 
 
 def open_source(
@@ -118,7 +130,9 @@ def open_source(
 ) -> Source:
     """Open whatever a pool is."""
     if is_matrix_like(pool, probabilities, id):
-        return _from_array(pool, strategy)
+        if strategy.needs_matrix:
+            return Source.of(as_rows(pool, "pool", min_classes=strategy.min_classes))
+        return Source.of(row_count(pool, "pool"))
     opened = open_pool(pool, probabilities=probabilities, id=id)
 
     def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
@@ -132,20 +146,6 @@ def open_source(
                 yield as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True), ids
 
     return Source(opened.rows, pieces, opened.locate)
-
-
-def _from_array(pool: Any, strategy: Ranking) -> Source:
-    rows: Rows | int
-    if strategy.needs_matrix:
-        rows = as_rows(pool, "pool", min_classes=strategy.min_classes)
-        count = rows.shape[0]
-    else:
-        rows = count = row_count(pool, "pool")
-
-    def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
-        yield rows, None
-
-    return Source(count, pieces, None)
 
 
 def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:

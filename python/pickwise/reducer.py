@@ -335,7 +335,7 @@ class Reducer(State):
 
     def _new(self, kind: str, columns: tuple[int, bool] | None) -> _native.TopK:
         return _native.TopK(
-            self.strategy.score(binary=columns is not None and columns[1]),
+            self.strategy.criterion(binary=columns is not None and columns[1]),
             self.k,
             tie_seed=self._seed if self._random_ties else None,
             seed=self._seed,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pickwise.strategies.base import Ranking, Strategy
+from pickwise.strategies.given import Given
 from pickwise.strategies.random import Random
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
-from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
+from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio, Uncertainty
 
 __all__ = [
     "REGISTRY",
     "Entropy",
+    "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
@@ -21,11 +23,13 @@ __all__ = [
     "Ratio",
     "Spread",
     "Strategy",
+    "Uncertainty",
     "resolve",
 ]
 
 REGISTRY: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus)
+    strategy.name: strategy
+    for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus, Given)
 }
 """Every strategy by its name."""
 

@@ -41,6 +41,6 @@ class Ranking(Strategy):
         """The fewest columns that a pool needs."""
         return 2
 
-    def score(self, *, binary: bool) -> _native.Score | None:
-        """Describe the score to the native part, `binary` for 1-D *P(y=1)*; None draws rows at random."""
+    def criterion(self, *, binary: bool) -> _native.Score | str:
+        """Describe to the native part what rows are ranked by, `binary` for 1-D *P(y=1)*: a score, or its own words."""
         raise NotImplementedError

@@ -56,6 +56,28 @@ impl IdView<'_> {
     }
 }
 
+/// What rows are selected by: a score of theirs, or what has a name.
+#[derive(FromPyObject)]
+enum By<'py> {
+    #[pyo3(transparent)]
+    Score(PyRef<'py, Score>),
+    #[pyo3(transparent)]
+    Name(String),
+}
+
+impl By<'_> {
+    fn criterion(&self, seed: u64) -> PyResult<Criterion> {
+        match self {
+            Self::Score(score) => Ok(Criterion::Score(score.0)),
+            Self::Name(name) if name == "given" => Ok(Criterion::Given),
+            Self::Name(name) if name == "random" => Ok(Criterion::Random(seed)),
+            Self::Name(name) => Err(PyValueError::new_err(format!(
+                "by: expected a Score, \"given\" or \"random\", got {name:?}"
+            ))),
+        }
+    }
+}
+
 /// Ids that are never to be selected.
 #[derive(FromPyObject)]
 enum ExcludeIds<'py> {
@@ -106,16 +128,16 @@ impl TopK {
 #[pymethods]
 impl TopK {
     #[new]
-    #[pyo3(signature = (score, k, *, tie_seed, seed, ids, exclude_ids))]
+    #[pyo3(signature = (by, k, *, tie_seed, seed, ids, exclude_ids))]
     fn new(
-        score: Option<&Score>,
+        by: By<'_>,
         k: usize,
         tie_seed: Option<u64>,
         seed: u64,
         ids: &str,
         exclude_ids: Option<ExcludeIds<'_>>,
     ) -> PyResult<Self> {
-        let criterion = score.map_or(Criterion::Random(seed), |s| Criterion::Score(s.0));
+        let criterion = by.criterion(seed)?;
         let ties = tie_seed.map_or(Ties::First, Ties::Random);
         let strings = ids == "string";
         let excluded = match exclude_ids {

@@ -185,6 +185,7 @@ pub fn id_kind(bytes: &[u8]) -> Option<IdKind> {
 fn write_criterion(criterion: &Criterion, to: &mut Vec<u8>) {
     match criterion {
         Criterion::Random(seed) => write_tagged(0, *seed, to),
+        Criterion::Given => to.push(2),
         Criterion::Score(score) => {
             to.push(1);
             to.push(score.measure as u8);
@@ -242,6 +243,7 @@ fn read_criterion(from: &mut &[u8]) -> Result<Criterion> {
             };
             Ok(Criterion::Score(score.checked()?))
         }
+        2 => Ok(Criterion::Given),
         _ => Err(UNKNOWN),
     }
 }

@@ -7,6 +7,7 @@
 mod bounds;
 mod codec;
 mod d2_sampling;
+mod given;
 mod ids;
 mod k_center;
 mod pass;
@@ -35,6 +36,8 @@ use top_k::{Row, TopK};
 pub enum Criterion {
     /// The highest scores.
     Score(Score),
+    /// The highest of scores that come with the rows: the one column of a chunk.
+    Given,
     /// A hash of this seed and the id: a uniform sample.
     Random(u64),
 }
@@ -42,7 +45,7 @@ pub enum Criterion {
 /// A chunk of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk<'a> {
-    /// The predictions; a random selection needs none.
+    /// The predictions, or the scores where these are given; a random selection needs none.
     pub matrix: Option<Matrix<'a>>,
     /// Number of rows.
     pub rows: usize,
@@ -136,7 +139,14 @@ impl<I: Id> Selector<I> {
         let scores = match (&self.criterion, chunk.matrix) {
             (Criterion::Random(seed), _) => Scores::Random(*seed),
             (Criterion::Score(score), Some(matrix)) => Scores::Rows(score, matrix),
-            (Criterion::Score(_), None) => {
+            (Criterion::Given, Some(matrix)) if matrix.cols() == 1 => Scores::Given(matrix),
+            (Criterion::Given, Some(matrix)) => {
+                return Err(Error::Shape(format!(
+                    "expected one score a row, got {} columns",
+                    matrix.cols()
+                )));
+            }
+            (Criterion::Score(_) | Criterion::Given, None) => {
                 return Err(Error::Shape("a score needs rows to score".into()));
             }
         };

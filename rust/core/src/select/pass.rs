@@ -33,6 +33,8 @@ const MEMO: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scores<'a> {
     Rows(&'a Score, Matrix<'a>),
+    /// They are there, in one column.
+    Given(Matrix<'a>),
     Random(u64),
 }
 
@@ -57,9 +59,9 @@ pub(super) struct Found<K> {
     pub invalid: Option<InvalidRows>,
 }
 
-struct Worker<K> {
-    top: TopK<K>,
-    invalid: Option<InvalidRows>,
+pub(super) struct Worker<K> {
+    pub top: TopK<K>,
+    pub invalid: Option<InvalidRows>,
     above: Above,
     suspects: Vec<usize>,
     /// Contenders of a block, and what the `f32` pass made of them.
@@ -138,7 +140,7 @@ impl<I: Ids> Pass<'_, I> {
     /// `expected`: how many rows are likely to be kept.
     fn run_above(&self, floor: f64, expected: usize) -> Result<Found<I::Id>> {
         let row_bytes = match self.scores {
-            Scores::Rows(_, matrix) => matrix.cols() * matrix.kind().size(),
+            Scores::Rows(_, matrix) | Scores::Given(matrix) => matrix.cols() * matrix.kind().size(),
             Scores::Random(_) => 16,
         };
         let floor = Floor::new(floor);
@@ -183,6 +185,7 @@ impl<I: Ids> Pass<'_, I> {
                         }
                     }
                 }
+                Scores::Given(matrix) => self.given(worker, floor, &matrix, first, len),
                 Scores::Rows(score, matrix) => {
                     self.block(worker, floor, (score, &matrix), first, len);
                 }
@@ -264,12 +267,12 @@ impl<I: Ids> Pass<'_, I> {
         worker.suspects.clear();
     }
 
-    fn is_excluded(&self, row: usize) -> bool {
+    pub(super) fn is_excluded(&self, row: usize) -> bool {
         self.exclude.is_some_and(|mask| mask[row] != 0)
             || (!self.exclude_ids.is_empty() && self.ids.is_in(row, self.exclude_ids))
     }
 
-    fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
+    pub(super) fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
         let tie = self.ids.tie(row, self.ties);
         let index = self.start + row as i64;
         if worker.top.offer(score, tie, index, || self.ids.get(row)) {
@@ -365,14 +368,14 @@ fn memo_slot(score: f64) -> usize {
 }
 
 /// The best bar of all workers: a lower bound of the last selected score.
-struct Floor(AtomicU64);
+pub(super) struct Floor(AtomicU64);
 
 impl Floor {
     fn new(score: f64) -> Self {
         Self(AtomicU64::new(ordered(score)))
     }
 
-    fn get(&self) -> f64 {
+    pub(super) fn get(&self) -> f64 {
         let bits = self.0.load(Ordering::Relaxed);
         f64::from_bits(if bits >> 63 == 1 {
             bits ^ 1 << 63
