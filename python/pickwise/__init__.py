@@ -18,7 +18,19 @@ from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
-from pickwise.strategies import Entropy, Given, KCenter, KMeansPlusPlus, LeastConfidence, Margin, Random, Ratio
+from pickwise.strategies import (
+    Entropy,
+    Given,
+    KCenter,
+    KMeansPlusPlus,
+    LeastConfidence,
+    Margin,
+    PowerSampling,
+    Random,
+    Ratio,
+    SoftmaxSampling,
+    SoftRank,
+)
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
@@ -30,10 +42,13 @@ __all__ = [
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "PowerSampling",
     "Random",
     "Ratio",
     "Reducer",
     "Selection",
+    "SoftRank",
+    "SoftmaxSampling",
     "__version__",
     "build_info",
     "entropy",

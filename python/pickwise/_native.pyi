@@ -72,6 +72,7 @@ class TopK:
         seed: int,
         ids: str,
         exclude_ids: NDArray[np.int64] | list[str] | None,
+        noise: tuple[str, float] | None = None,
     ) -> TopK: ...
     @property
     def rows(self) -> int: ...

@@ -201,7 +201,9 @@ def select(
     ties: Annotated[
         Ties, typer.Option("--ties", help="Of equal scores, the lower id first, or drawn by --seed.")
     ] = Ties.first,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For random, kmeans++ and --ties random.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="For random, power, softmax, softrank, kmeans++ and --ties random.")
+    ] = 0,
     invalid: Annotated[
         Invalid, typer.Option("--invalid", help="Rows that are no probabilities: an error, or passed over.")
     ] = Invalid.raise_,

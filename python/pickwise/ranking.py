@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pickwise.arrays import Rows, as_rows, is_array_like, row_count
+import numpy as np
+
+from pickwise.arrays import Rows, as_rows, as_scores, is_array_like, row_count
 from pickwise.ids import Excluded, Ids, as_ids, count_ids, refuse_repeated, slice_ids
-from pickwise.options import Invalid, RandomState, Ties, too_few
+from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.table import is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
+from pickwise.strategies import PowerSampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from pickwise.strategies import Ranking
+    from pickwise.result import Selection
+    from pickwise.strategies import Ranking, SoftRank
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,24 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
     if excluded is not None:
         excluded.check(start)
     return reducer
+
+
+def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> Selection:
+    """Draw rows by their ranks among all rows of a pool."""
+    seed = as_seed(request.random_state)
+    # Ties that are broken by the seed of the noise would favour the rows that it favours.
+    everything = replace(request, random_state=seed ^ 1, clip=True)
+    reducer = rank(strategy.ranking, source, sys.maxsize, everything)
+    best = reducer.finish(clip=True)
+    if len(best) < k and not request.clip:
+        raise too_few(k, len(best), rows=reducer.rows, skipped=reducer.skipped)
+    if len(best) == 0:
+        return replace(best, strategy=strategy)
+    draw = Reducer(PowerSampling(score="given", beta=strategy.beta), k, random_state=seed)
+    weights = 1 / np.arange(1, len(best) + 1)
+    draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
+    drawn = draw.finish(clip=True)
+    return replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002

@@ -343,7 +343,8 @@ def invalid_rows(
     if found.reason == "sum":
         what = f"sums to {found.value:.7g}, expected 1 within {SUM_TOLERANCES[dtype.name]:g}"
     elif found.reason == "score":
-        what = f"has the score {found.value:.7g}, expected a number"
+        expected = "a number" if np.isnan(found.value) else "0 or more"
+        what = f"has the score {found.value:.7g}, expected {expected}"
     else:
         expected = "a number below infinity" if from_logits else "a number from 0 to 1"
         what = f"holds {found.value:.7g} in column {found.column}, expected {expected}"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
 from pickwise.options import Invalid, RandomState, Ties, as_k
-from pickwise.ranking import Request, Source, open_source, rank
+from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import spread
-from pickwise.strategies import Given, Ranking, Spread, Strategy, resolve
+from pickwise.strategies import Given, Ranking, SoftRank, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +56,8 @@ def select(
         How many rows to select, from 1 to all.
     strategy : str or Strategy
         ``"entropy"``, ``"margin"``, ``"least_confidence"``, ``"ratio"`` or ``"random"``; ``"given"`` for a pool of
-        scores; ``"k_center"`` or ``"kmeans++"``; or an object with options such as ``Entropy(from_logits=True)`` or
-        ``KCenter(prefilter=10)``.
+        scores; ``"power"``, ``"softmax"`` or ``"softrank"``, which draw rows by such a score; ``"k_center"`` or
+        ``"kmeans++"``; or an object with options such as ``Entropy(from_logits=True)`` or ``KCenter(prefilter=10)``.
     embeddings : array_like of shape (rows, dims), or path, optional
         For "k_center" and "kmeans++": the embeddings of the pool, row for row. The pool may then be anything that
         knows its ids or, with a prefilter, its probabilities.
@@ -72,7 +72,8 @@ def select(
     ties : {"first", "random"}
         Among equal scores: the lower id first (strings by their bytes), or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random" and random ties, for "kmeans++", and, if given, for the first pick of "k_center".
+        For the strategies that draw ("random", "power", "softmax", "softrank", "kmeans++"), for random ties and, if
+        given, for the first pick of "k_center".
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings: refuse the pool, or never select them and
         count them.
@@ -90,9 +91,10 @@ def select(
     Returns
     -------
     Selection
-        Best first. Scores are float64, and the order is that of float64 arithmetic on the given numbers. For "k_center"
-        and "kmeans++" it is a `Cover`, in the order of picking, and scores are distances to the rows picked before and
-        the labelled rows, with a prefilter as well.
+        Best first. Scores are float64, and the order is that of float64 arithmetic on the given numbers. For "power",
+        "softmax" and "softrank" they are the scores with the noise, in the order in which rows are drawn. For
+        "k_center" and "kmeans++" it is a `Cover`, in the order of picking, and scores are distances to the rows picked
+        before and the labelled rows, with a prefilter as well.
 
     Raises
     ------
@@ -134,6 +136,8 @@ def select(
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
         if value is not None:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    if isinstance(chosen, SoftRank):
+        return draw_by_rank(chosen, open_source(pool, chosen.ranking, probabilities, id), wanted, request)
     assert isinstance(chosen, Ranking)  # noqa: S101 - a strategy is one or the other
     source = open_source(pool, chosen, probabilities, id)
     return rank(chosen, source, wanted, request).finish(clip=clip)

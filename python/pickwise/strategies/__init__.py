@@ -8,6 +8,7 @@ from pickwise.strategies.base import Ranking, Strategy
 from pickwise.strategies.given import Given
 from pickwise.strategies.random import Random
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
+from pickwise.strategies.stochastic import PowerSampling, SoftmaxSampling, SoftRank
 from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio, Uncertainty
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "PowerSampling",
     "Random",
     "Ranking",
     "Ratio",
+    "SoftRank",
+    "SoftmaxSampling",
     "Spread",
     "Strategy",
     "Uncertainty",
@@ -29,7 +33,10 @@ __all__ = [
 
 REGISTRY: dict[str, type[Strategy]] = {
     strategy.name: strategy
-    for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus, Given)
+    for strategy in (
+        *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
+        *(PowerSampling, SoftmaxSampling, SoftRank, Given),
+    )
 }
 """Every strategy by its name."""
 

@@ -7,7 +7,8 @@ use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArray};
 use pickwise_core::parallel::Exec;
 use pickwise_core::scores::pool::InvalidRows as Report;
 use pickwise_core::select::{
-    Chunk, Columns, Criterion, Id, IdKind, Position, Positions, Selector, Strings, Ties, id_kind,
+    Chunk, Columns, Criterion, Id, IdKind, Noise, Position, Positions, Selector, Strings, Ties,
+    Weight, id_kind,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -66,16 +67,33 @@ enum By<'py> {
 }
 
 impl By<'_> {
-    fn criterion(&self, seed: u64) -> PyResult<Criterion> {
-        match self {
-            Self::Score(score) => Ok(Criterion::Score(score.0)),
-            Self::Name(name) if name == "given" => Ok(Criterion::Given),
-            Self::Name(name) if name == "random" => Ok(Criterion::Random(seed)),
-            Self::Name(name) => Err(PyValueError::new_err(format!(
-                "by: expected a Score, \"given\" or \"random\", got {name:?}"
+    fn criterion(&self, noise: Option<Noise>, seed: u64) -> PyResult<Criterion> {
+        match (self, noise) {
+            (Self::Score(score), None) => Ok(Criterion::Score(score.0)),
+            (Self::Score(score), Some(noise)) => Ok(Criterion::Noisy(Some(score.0), noise)),
+            (Self::Name(name), None) if name == "given" => Ok(Criterion::Given),
+            (Self::Name(name), Some(noise)) if name == "given" => Ok(Criterion::Noisy(None, noise)),
+            (Self::Name(name), None) if name == "random" => Ok(Criterion::Random(seed)),
+            (Self::Name(name), _) => Err(PyValueError::new_err(format!(
+                "by: expected a Score, \"given\" or (without noise) \"random\", got {name:?}"
             ))),
         }
     }
+}
+
+/// Noise as it comes from Python: its kind and its beta.
+fn noise((kind, beta): (String, f64), seed: u64) -> PyResult<Noise> {
+    let weight = match kind.as_str() {
+        "power" => Weight::Power,
+        "softmax" => Weight::Softmax,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "noise: expected \"power\" or \"softmax\", got {kind:?}"
+            )));
+        }
+    };
+    let noise = Noise { weight, beta, seed };
+    noise.checked().map_err(|e| to_python(&e))
 }
 
 /// Ids that are never to be selected.
@@ -128,7 +146,7 @@ impl TopK {
 #[pymethods]
 impl TopK {
     #[new]
-    #[pyo3(signature = (by, k, *, tie_seed, seed, ids, exclude_ids))]
+    #[pyo3(signature = (by, k, *, tie_seed, seed, ids, exclude_ids, noise=None))]
     fn new(
         by: By<'_>,
         k: usize,
@@ -136,8 +154,10 @@ impl TopK {
         seed: u64,
         ids: &str,
         exclude_ids: Option<ExcludeIds<'_>>,
+        noise: Option<(String, f64)>,
     ) -> PyResult<Self> {
-        let criterion = by.criterion(seed)?;
+        let noise = noise.map(|noise| self::noise(noise, seed)).transpose()?;
+        let criterion = by.criterion(noise, seed)?;
         let ties = tie_seed.map_or(Ties::First, Ties::Random);
         let strings = ids == "string";
         let excluded = match exclude_ids {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::exact::Exact;
 use super::ids::{Ids, Name, Ties, mix, uniform};
 use super::top_k::TopK;
 use crate::element::ElementKind;
@@ -33,8 +34,8 @@ const MEMO: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scores<'a> {
     Rows(&'a Score, Matrix<'a>),
-    /// They are there, in one column.
-    Given(Matrix<'a>),
+    /// Those that are not screened.
+    Exact(Exact<'a>),
     Random(u64),
 }
 
@@ -63,11 +64,13 @@ pub(super) struct Worker<K> {
     pub top: TopK<K>,
     pub invalid: Option<InvalidRows>,
     above: Above,
-    suspects: Vec<usize>,
+    pub suspects: Vec<usize>,
     /// Contenders of a block, and what the `f32` pass made of them.
     contenders: Vec<usize>,
     screened: Vec<f64>,
-    exact: Vec<f64>,
+    pub exact: Vec<f64>,
+    /// Where the noise of a block comes from.
+    pub uniforms: Vec<f64>,
     /// A row whose copies all come too late.
     late: Option<usize>,
     memo: [Option<(f64, usize, f64)>; MEMO],
@@ -140,7 +143,9 @@ impl<I: Ids> Pass<'_, I> {
     /// `expected`: how many rows are likely to be kept.
     fn run_above(&self, floor: f64, expected: usize) -> Result<Found<I::Id>> {
         let row_bytes = match self.scores {
-            Scores::Rows(_, matrix) | Scores::Given(matrix) => matrix.cols() * matrix.kind().size(),
+            Scores::Rows(_, matrix) | Scores::Exact(Exact { matrix, .. }) => {
+                matrix.cols() * matrix.kind().size()
+            }
             Scores::Random(_) => 16,
         };
         let floor = Floor::new(floor);
@@ -154,6 +159,7 @@ impl<I: Ids> Pass<'_, I> {
             contenders: Vec::new(),
             screened: Vec::new(),
             exact: Vec::new(),
+            uniforms: Vec::new(),
             late: None,
             memo: [None; MEMO],
         };
@@ -185,7 +191,7 @@ impl<I: Ids> Pass<'_, I> {
                         }
                     }
                 }
-                Scores::Given(matrix) => self.given(worker, floor, &matrix, first, len),
+                Scores::Exact(exact) => self.exact(worker, floor, &exact, first, len),
                 Scores::Rows(score, matrix) => {
                     self.block(worker, floor, (score, &matrix), first, len);
                 }
@@ -253,18 +259,28 @@ impl<I: Ids> Pass<'_, I> {
         if worker.suspects.is_empty() {
             return;
         }
-        worker.suspects.retain(|at| {
-            let found = (!self.is_excluded(first + at))
-                .then(|| score.report(matrix, first + at))
-                .flatten();
-            InvalidRows::add(&mut worker.invalid, found);
-            found.is_some()
-        });
+        self.report(worker, first, |row| score.report(matrix, row));
         let invalid = &worker.suspects;
         above
             .hits
             .retain(|(at, _)| invalid.binary_search(at).is_err());
         worker.suspects.clear();
+    }
+
+    /// Reports the suspects of a block that are invalid, and leaves no others; what is
+    /// excluded may be anything.
+    pub(super) fn report(
+        &self,
+        worker: &mut Worker<I::Id>,
+        first: usize,
+        inspect: impl Fn(usize) -> Option<InvalidRows>,
+    ) {
+        worker.suspects.retain(|at| {
+            let row = first + at;
+            let found = (!self.is_excluded(row)).then(|| inspect(row)).flatten();
+            InvalidRows::add(&mut worker.invalid, found);
+            found.is_some()
+        });
     }
 
     pub(super) fn is_excluded(&self, row: usize) -> bool {
