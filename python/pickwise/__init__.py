@@ -14,6 +14,7 @@ from pickwise._native import __version__
 from pickwise.build import build_info, warn_of_debug_build
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
@@ -50,6 +51,7 @@ __all__ = [
     "SoftRank",
     "SoftmaxSampling",
     "__version__",
+    "aggregate",
     "build_info",
     "entropy",
     "get_num_threads",
