@@ -14,26 +14,44 @@ from pickwise._native import __version__
 from pickwise.build import build_info, warn_of_debug_build
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
-from pickwise.selection import Selection, select
-from pickwise.strategies import Entropy, KCenter, KMeansPlusPlus, LeastConfidence, Margin, Random, Ratio
+from pickwise.selection import Selection, select, top_k
+from pickwise.strategies import (
+    Entropy,
+    Given,
+    KCenter,
+    KMeansPlusPlus,
+    LeastConfidence,
+    Margin,
+    PowerSampling,
+    Random,
+    Ratio,
+    SoftmaxSampling,
+    SoftRank,
+)
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
     "Cover",
     "CoverReducer",
     "Entropy",
+    "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "PowerSampling",
     "Random",
     "Ratio",
     "Reducer",
     "Selection",
+    "SoftRank",
+    "SoftmaxSampling",
     "__version__",
+    "aggregate",
     "build_info",
     "entropy",
     "get_num_threads",
@@ -46,6 +64,7 @@ __all__ = [
     "reducer",
     "select",
     "set_num_threads",
+    "top_k",
 ]
 
 warn_of_debug_build()

@@ -65,13 +65,14 @@ def score(
 class TopK:
     def __new__(
         cls,
-        score: Score | None,
+        by: Score | str,
         k: int,
         *,
         tie_seed: int | None,
         seed: int,
         ids: str,
         exclude_ids: NDArray[np.int64] | list[str] | None,
+        noise: tuple[str, float] | None = None,
     ) -> TopK: ...
     @property
     def rows(self) -> int: ...

@@ -27,6 +27,7 @@ BLOCK_BYTES = 4 << 20
 
 _PROBABILITIES = "(rows, classes), or 1-D P(y=1)"
 _EMBEDDINGS = "(rows, dims)"
+_SCORES = "(rows,), one score a row"
 _ON_CPU = {1, 3}  # DLPack's numbers for plain and for pinned host memory
 
 
@@ -86,6 +87,20 @@ def as_rows(x: Any, name: str, *, min_classes: int = 2, allow_empty: bool = Fals
     if not rows.binary and classes < min_classes:
         mend = "pass P(y=1) as a 1-D array" if classes == 1 else "there is nothing to score"
         raise ValueError(f"{name}: expected at least {min_classes} classes (columns), got {classes}; {mend}")
+    return rows
+
+
+def as_scores(x: Any, name: str) -> Rows:
+    """Borrow scores: what `as_rows` takes, of one number a row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_rows` does, and for more than one column.
+    """
+    rows = _borrowed(x, name, _SCORES)
+    if rows.shape[1] != 1:
+        raise ValueError(f"{name}: expected the shape {_SCORES}, got {rows.shape}")
     return rows
 
 

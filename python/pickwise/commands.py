@@ -26,7 +26,7 @@ from pickwise.pools.npy import NpyPool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
 from pickwise.scores import score_rows
-from pickwise.strategies import REGISTRY, Ranking, Spread, Strategy, resolve
+from pickwise.strategies import REGISTRY, Spread, Strategy, Uncertainty, resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -201,7 +201,9 @@ def select(
     ties: Annotated[
         Ties, typer.Option("--ties", help="Of equal scores, the lower id first, or drawn by --seed.")
     ] = Ties.first,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For random, kmeans++ and --ties random.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="For random, power, softmax, softrank, kmeans++ and --ties random.")
+    ] = 0,
     invalid: Annotated[
         Invalid, typer.Option("--invalid", help="Rows that are no probabilities: an error, or passed over.")
     ] = Invalid.raise_,
@@ -303,7 +305,7 @@ def score(
     with _failing_well():
         began = time.perf_counter()
         chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
-        if not isinstance(chosen, Ranking) or not chosen.needs_matrix:
+        if not isinstance(chosen, Uncertainty):
             raise typer.BadParameter(f"{strategy} gives rows no score", param_hint="'--strategy'")
         opened = _open(pool, probabilities, id_column, output)
         rows = 0
@@ -354,7 +356,7 @@ def _open(pool: list[str], probabilities: list[str] | None, id_column: str | Non
     return open_pool(pool, probabilities=probabilities or None, id=id_column)
 
 
-def _scores(pool: Pool, strategy: Ranking) -> Iterator[tuple[Chunk, NDArray[Any]]]:
+def _scores(pool: Pool, strategy: Uncertainty) -> Iterator[tuple[Chunk, NDArray[Any]]]:
     """Score the chunks of a pool; a row that is no probability is an error that says where it is."""
     start, dtype = 0, None
     with closing(pool.chunks()) as chunks:
@@ -362,11 +364,14 @@ def _scores(pool: Pool, strategy: Ranking) -> Iterator[tuple[Chunk, NDArray[Any]
             binary = chunk.matrix.shape[1] < strategy.min_classes
             values = chunk.matrix[:, 0] if binary else chunk.matrix
             rows = as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True)
-            score = strategy.score(binary=rows.binary)
-            assert score is not None  # noqa: S101 - strategies without scores were refused
-            from_logits = bool(strategy.options["from_logits"])
             scores = score_rows(
-                rows, score, name="pool", from_logits=from_logits, dtype=dtype, start=start, locate=pool.locate
+                rows,
+                strategy.criterion(binary=rows.binary),
+                name="pool",
+                from_logits=strategy.from_logits,
+                dtype=dtype,
+                start=start,
+                locate=pool.locate,
             )
             dtype = scores.dtype  # one type for the whole file, whatever the files of the pool hold
             yield chunk, scores

@@ -31,6 +31,13 @@ def as_count(x: Any, name: str, *, least: int) -> int:
     return count
 
 
+def as_number(x: Any, name: str) -> float:
+    """Read a real number of any type."""
+    if isinstance(x, (bool, str)) or not hasattr(x, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {x!r}")
+    return float(x)
+
+
 def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Check a choice between words."""
     if value not in choices:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pickwise.arrays import Rows, as_rows, is_array_like, row_count
+import numpy as np
+
+from pickwise.arrays import Rows, as_rows, as_scores, is_array_like, row_count
 from pickwise.ids import Excluded, Ids, as_ids, count_ids, refuse_repeated, slice_ids
-from pickwise.options import Invalid, RandomState, Ties, too_few
+from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.table import is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
+from pickwise.strategies import PowerSampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from pickwise.strategies import Ranking
+    from pickwise.result import Selection
+    from pickwise.strategies import Ranking, SoftRank
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class Request:
 def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer:
     """Read a pool from its start to its end, and return the reducer that has taken it."""
     if source.rows == 0:
-        raise ValueError("pool: expected at least one row, got none")
+        raise ValueError(f"{source.name}: expected at least one row, got none")
     if source.rows is not None and k > source.rows:
         if not request.clip:
             raise too_few(k, source.rows, rows=source.rows)
@@ -64,7 +69,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
                 rows,
                 _ids_between(given, own_ids, start, end),
                 None if excluded is None else excluded.between(start, end),
-                name="pool",
+                name=source.name,
                 report=shifted(report, start),
                 locate=source.locate,
             )
@@ -76,6 +81,24 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
     if excluded is not None:
         excluded.check(start)
     return reducer
+
+
+def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> Selection:
+    """Draw rows by their ranks among all rows of a pool."""
+    seed = as_seed(request.random_state)
+    # Ties that are broken by the seed of the noise would favour the rows that it favours.
+    everything = replace(request, random_state=seed ^ 1, clip=True)
+    reducer = rank(strategy.ranking, source, sys.maxsize, everything)
+    best = reducer.finish(clip=True)
+    if len(best) < k and not request.clip:
+        raise too_few(k, len(best), rows=reducer.rows, skipped=reducer.skipped)
+    if len(best) == 0:
+        return replace(best, strategy=strategy)
+    draw = Reducer(PowerSampling(score="given", beta=strategy.beta), k, random_state=seed)
+    weights = 1 / np.arange(1, len(best) + 1)
+    draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
+    drawn = draw.finish(clip=True)
+    return replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
@@ -103,11 +126,23 @@ class Source:
         Yields rows, or only their number where the strategy needs no more, and the ids that the pool has for them.
     locate : callable or None
         Says where a row is.
+    name : str
+        What the caller's argument is called, for messages.
     """
 
     rows: int | None
     pieces: Callable[[], Generator[tuple[Rows | int, Ids | None], None, None]]
-    locate: Callable[[int], str] | None
+    locate: Callable[[int], str] | None = None
+    name: str = "pool"
+
+    @classmethod
+    def of(cls, rows: Rows | int, name: str = "pool") -> Source:
+        """Read rows that are there already, or only count them."""
+
+        def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
+            yield rows, None
+
+        return cls(rows if isinstance(rows, int) else rows.shape[0], pieces, name=name)
 
 
 def open_source(
@@ -118,7 +153,9 @@ def open_source(
 ) -> Source:
     """Open whatever a pool is."""
     if is_matrix_like(pool, probabilities, id):
-        return _from_array(pool, strategy)
+        if strategy.needs_matrix:
+            return Source.of(as_rows(pool, "pool", min_classes=strategy.min_classes))
+        return Source.of(row_count(pool, "pool"))
     opened = open_pool(pool, probabilities=probabilities, id=id)
 
     def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
@@ -132,20 +169,6 @@ def open_source(
                 yield as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True), ids
 
     return Source(opened.rows, pieces, opened.locate)
-
-
-def _from_array(pool: Any, strategy: Ranking) -> Source:
-    rows: Rows | int
-    if strategy.needs_matrix:
-        rows = as_rows(pool, "pool", min_classes=strategy.min_classes)
-        count = rows.shape[0]
-    else:
-        rows = count = row_count(pool, "pool")
-
-    def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
-        yield rows, None
-
-    return Source(count, pieces, None)
 
 
 def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:

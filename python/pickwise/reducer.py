@@ -15,7 +15,7 @@ from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
 from pickwise.state import State, id_kind
-from pickwise.strategies import REGISTRY, Ranking, Spread, Strategy, resolve
+from pickwise.strategies import REGISTRY, Ranking, SoftRank, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ def reducer(
     ties : {"first", "random"}
         Among equal scores: the lower id first, or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random" and random ties; with "k_center", draws the first pick if given. The seed is drawn once,
-        here. Reducers that are to be merged need the same one: give each the same integer, or send out copies of one
-        reducer.
+        For strategy "random", "power" and "softmax", and random ties; with "k_center", draws the first pick if given.
+        The seed is drawn once, here. Reducers that are to be merged need the same one: give each the same integer, or
+        send out copies of one reducer.
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings.
 
@@ -84,6 +84,11 @@ def reducer(
             raise ValueError(f"ties: expected 'first' with {chosen.name}, which has no other way, got 'random'")
         return CoverReducer(
             chosen, k, exclude_ids=exclude_ids, labelled=labelled, random_state=random_state, invalid=invalid
+        )
+    if isinstance(chosen, SoftRank):
+        raise ValueError(  # noqa: TRY004 - a strategy, but of the wrong kind
+            f"strategy: {chosen.name} ranks all rows of a pool, so it cannot take them piece by piece; "
+            "use pickwise.select, or 'power' or 'softmax' here"
         )
     if labelled is not None:
         raise TypeError(f"labelled: expected None with {chosen.name}, which has no use for it")
@@ -125,7 +130,8 @@ class Reducer(State):
         self._random_ties = one_of(ties, "ties", ("first", "random")) == "random"
         self._skip_invalid = one_of(invalid, "invalid", ("raise", "skip")) == "skip"
         # Drawn only where it is used: a generator that the caller shares is not moved on for nothing.
-        self._seed = as_seed(random_state) if self._random_ties or not self.strategy.needs_matrix else 0
+        draws = self._random_ties or chosen.noise is not None or not chosen.needs_matrix
+        self._seed = as_seed(random_state) if draws else 0
         self._topk: _native.TopK | None = None
 
     @property
@@ -335,10 +341,11 @@ class Reducer(State):
 
     def _new(self, kind: str, columns: tuple[int, bool] | None) -> _native.TopK:
         return _native.TopK(
-            self.strategy.score(binary=columns is not None and columns[1]),
+            self.strategy.criterion(binary=columns is not None and columns[1]),
             self.k,
             tie_seed=self._seed if self._random_ties else None,
             seed=self._seed,
             ids=kind,
             exclude_ids=self._exclude_ids,
+            noise=self.strategy.noise,
         )

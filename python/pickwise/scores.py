@@ -342,10 +342,13 @@ def invalid_rows(
     where = f"row {found.row}" if locate is None else locate(found.row)
     if found.reason == "sum":
         what = f"sums to {found.value:.7g}, expected 1 within {SUM_TOLERANCES[dtype.name]:g}"
+    elif found.reason == "score":
+        expected = "a number" if np.isnan(found.value) else "0 or more"
+        what = f"has the score {found.value:.7g}, expected {expected}"
     else:
         expected = "a number below infinity" if from_logits else "a number from 0 to 1"
         what = f"holds {found.value:.7g} in column {found.column}, expected {expected}"
-    if from_logits or not np.isfinite(found.value):
+    if from_logits or found.reason == "score" or not np.isfinite(found.value):
         mend = "drop or mend these rows first"
     else:
         mend = "pass from_logits=True for logits, or normalise the rows first"

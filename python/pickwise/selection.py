@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pickwise.arrays import as_scores
 from pickwise.options import Invalid, RandomState, Ties, as_k
-from pickwise.ranking import Request, open_source, rank
+from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import spread
-from pickwise.strategies import Ranking, Spread, Strategy, resolve
+from pickwise.strategies import Given, Ranking, SoftRank, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pickwise.progress import Progress
 
-__all__ = ["Selection", "select"]
+__all__ = ["Selection", "select", "top_k"]
 
 
 def select(
@@ -54,7 +55,8 @@ def select(
     k : int
         How many rows to select, from 1 to all.
     strategy : str or Strategy
-        ``"entropy"``, ``"margin"``, ``"least_confidence"``, ``"ratio"`` or ``"random"``; ``"k_center"`` or
+        ``"entropy"``, ``"margin"``, ``"least_confidence"``, ``"ratio"`` or ``"random"``; ``"given"`` for a pool of
+        scores; ``"power"``, ``"softmax"`` or ``"softrank"``, which draw rows by such a score; ``"k_center"`` or
         ``"kmeans++"``; or an object with options such as ``Entropy(from_logits=True)`` or ``KCenter(prefilter=10)``.
     embeddings : array_like of shape (rows, dims), or path, optional
         For "k_center" and "kmeans++": the embeddings of the pool, row for row. The pool may then be anything that
@@ -70,7 +72,8 @@ def select(
     ties : {"first", "random"}
         Among equal scores: the lower id first (strings by their bytes), or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random" and random ties, for "kmeans++", and, if given, for the first pick of "k_center".
+        For the strategies that draw ("random", "power", "softmax", "softrank", "kmeans++"), for random ties and, if
+        given, for the first pick of "k_center".
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings: refuse the pool, or never select them and
         count them.
@@ -88,9 +91,10 @@ def select(
     Returns
     -------
     Selection
-        Best first. Scores are float64, and the order is that of float64 arithmetic on the given numbers. For "k_center"
-        and "kmeans++" it is a `Cover`, in the order of picking, and scores are distances to the rows picked before and
-        the labelled rows, with a prefilter as well.
+        Best first. Scores are float64, and the order is that of float64 arithmetic on the given numbers. For "power",
+        "softmax" and "softrank" they are the scores with the noise, in the order in which rows are drawn. For
+        "k_center" and "kmeans++" it is a `Cover`, in the order of picking, and scores are distances to the rows picked
+        before and the labelled rows, with a prefilter as well.
 
     Raises
     ------
@@ -104,6 +108,7 @@ def select(
     See Also
     --------
     reducer : The same piece by piece.
+    top_k : The same by scores that are there already.
     k_center, kmeans_plusplus : Functions with more options.
 
     Notes
@@ -131,6 +136,72 @@ def select(
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
         if value is not None:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    if isinstance(chosen, SoftRank):
+        return draw_by_rank(chosen, open_source(pool, chosen.ranking, probabilities, id), wanted, request)
     assert isinstance(chosen, Ranking)  # noqa: S101 - a strategy is one or the other
     source = open_source(pool, chosen, probabilities, id)
     return rank(chosen, source, wanted, request).finish(clip=clip)
+
+
+def top_k(
+    scores: Any,
+    k: int,
+    *,
+    ids: Any = None,
+    exclude: Any = None,
+    exclude_ids: Any = None,
+    ties: Ties = "first",
+    random_state: RandomState = None,
+    invalid: Invalid = "raise",
+    clip: bool = False,
+) -> Selection:
+    """Select the `k` rows that have the highest scores.
+
+    For scores that are there already: those of a committee, of predictions that were aggregated, or your own.
+
+    Parameters
+    ----------
+    scores : array_like of shape (rows,)
+        float16, bfloat16, float32 or float64, of any size and sign, infinities included; higher = more worth
+        labelling.
+    k : int
+        How many rows to select, from 1 to all.
+    ids, exclude, exclude_ids, ties, random_state, clip
+        As in `select`.
+    invalid : {"raise", "skip"}
+        What to do about NaN: refuse the scores, or never select such rows and count them.
+
+    Returns
+    -------
+    Selection
+        Best first, with the scores as float64. Its strategy is ``Given()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `select` does; ValueError for NaN, unless `invalid` is "skip".
+
+    See Also
+    --------
+    select : With ``strategy="given"`` the same for scores in files and streams.
+
+    Notes
+    -----
+    One pass over the scores, on all threads, and memory for O(k) rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pickwise as pw
+    >>> pw.top_k([0.3, 2.5, -1.0, 2.5], 2)
+    Selection of 2 rows by Given()
+      id  index     score
+       1      1       2.5
+       3      3       2.5
+    >>> disagreement = np.array([0.2, 0.9, 0.4])
+    >>> pw.top_k(disagreement, 1, ids=["a", "b", "c"], exclude_ids=["b"]).ids
+    array(['c'], dtype=object)
+    """
+    request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, None, None, None)
+    source = Source.of(as_scores(scores, "scores"), "scores")
+    return rank(Given(), source, as_k(k), request).finish(clip=clip)

@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from pickwise.strategies.base import Ranking, Strategy
+from pickwise.strategies.given import Given
 from pickwise.strategies.random import Random
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
-from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio
+from pickwise.strategies.stochastic import PowerSampling, SoftmaxSampling, SoftRank
+from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio, Uncertainty
 
 __all__ = [
     "REGISTRY",
     "Entropy",
+    "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "PowerSampling",
     "Random",
     "Ranking",
     "Ratio",
+    "SoftRank",
+    "SoftmaxSampling",
     "Spread",
     "Strategy",
+    "Uncertainty",
     "resolve",
 ]
 
 REGISTRY: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus)
+    strategy.name: strategy
+    for strategy in (
+        *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
+        *(PowerSampling, SoftmaxSampling, SoftRank, Given),
+    )
 }
 """Every strategy by its name."""
 

@@ -27,6 +27,11 @@ class Strategy:
         return dict(vars(self))
 
 
+def as_option(strategy: str | Strategy) -> str | dict[str, Any]:
+    """Write a strategy that is an option of another as JSON can hold it: a name, or the arguments of `resolve`."""
+    return strategy if isinstance(strategy, str) else {"strategy": strategy.name, **strategy.options}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking(Strategy):
     """A strategy that gives each row a score, whatever the other rows are, and chooses the highest."""
@@ -41,6 +46,11 @@ class Ranking(Strategy):
         """The fewest columns that a pool needs."""
         return 2
 
-    def score(self, *, binary: bool) -> _native.Score | None:
-        """Describe the score to the native part, `binary` for 1-D *P(y=1)*; None draws rows at random."""
+    @property
+    def noise(self) -> tuple[str, float] | None:
+        """The noise on the scores, by its kind and its beta; `random_state` is its seed."""
+        return None
+
+    def criterion(self, *, binary: bool) -> _native.Score | str:
+        """Describe to the native part what rows are ranked by, `binary` for 1-D *P(y=1)*: a score, or its own words."""
         raise NotImplementedError

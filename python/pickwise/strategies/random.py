@@ -29,5 +29,6 @@ class Random(Ranking):
         """False: the number of rows is enough."""
         return False
 
-    def score(self, *, binary: bool) -> None:
-        """Return None: rows are drawn by a hash."""
+    def criterion(self, *, binary: bool) -> str:  # noqa: ARG002 - the same for all
+        """Name the hash that rows are drawn by."""
+        return "random"

@@ -7,8 +7,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pickwise import _native
-from pickwise.options import as_count, as_seed, one_of
-from pickwise.strategies.base import Ranking, Strategy
+from pickwise.options import as_count, as_number, as_seed, one_of
+from pickwise.strategies.base import Ranking, Strategy, as_option
 
 if TYPE_CHECKING:
     from pickwise.options import RandomState
@@ -65,8 +65,7 @@ class Spread(Strategy):
     @property
     def options(self) -> dict[str, Any]:
         """The options by name, as JSON can hold them."""
-        by = self.prefilter_by
-        return super().options | {"prefilter_by": by if isinstance(by, str) else {"strategy": by.name, **by.options}}
+        return super().options | {"prefilter_by": as_option(self.prefilter_by)}
 
     @property
     def ranking(self) -> Ranking:
@@ -121,9 +120,7 @@ class KCenter(Spread):
         for option, least in (("outliers", 0), ("mu", 1), ("shard_bytes", 1)):
             object.__setattr__(self, option, as_count(getattr(self, option), option, least=least))
         if self.min_distance is not None:
-            if isinstance(self.min_distance, (bool, str)) or not hasattr(self.min_distance, "__float__"):
-                raise TypeError(f"min_distance: expected a number, got {self.min_distance!r}")
-            object.__setattr__(self, "min_distance", float(self.min_distance))
+            object.__setattr__(self, "min_distance", as_number(self.min_distance, "min_distance"))
             if not 0 <= self.min_distance < math.inf:
                 raise ValueError(f"min_distance: expected a finite number of 0 or more, got {self.min_distance}")
 

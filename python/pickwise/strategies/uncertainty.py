@@ -39,14 +39,14 @@ class Uncertainty(Ranking):
     how: scores.How = "mean"
 
     def __post_init__(self) -> None:
-        self.score(binary=False)  # a bad option is refused where it is written
+        self.criterion(binary=False)  # a bad option is refused where it is written
 
     @property
     def min_classes(self) -> int:
         """One for multilabel, else two."""
         return scores.min_classes(self.task)
 
-    def score(self, *, binary: bool) -> _native.Score:
+    def criterion(self, *, binary: bool) -> _native.Score:
         """Describe the score to the native part."""
         return scores.native_score(self.name, binary=binary, **self.options)
 

@@ -110,6 +110,7 @@ impl InvalidRows {
         let (column, value, reason) = match report.why {
             Invalid::Value(column, value) => (column, value, "value"),
             Invalid::Sum(sum) => (0, sum, "sum"),
+            Invalid::Score(score) => (0, score, "score"),
         };
         Self {
             count: report.count,

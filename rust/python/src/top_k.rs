@@ -7,7 +7,8 @@ use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArray};
 use pickwise_core::parallel::Exec;
 use pickwise_core::scores::pool::InvalidRows as Report;
 use pickwise_core::select::{
-    Chunk, Columns, Criterion, Id, IdKind, Position, Positions, Selector, Strings, Ties, id_kind,
+    Chunk, Columns, Criterion, Id, IdKind, Noise, Position, Positions, Selector, Strings, Ties,
+    Weight, id_kind,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -54,6 +55,45 @@ impl IdView<'_> {
             Self::Strings(ids) => ids.len(),
         }
     }
+}
+
+/// What rows are selected by: a score of theirs, or what has a name.
+#[derive(FromPyObject)]
+enum By<'py> {
+    #[pyo3(transparent)]
+    Score(PyRef<'py, Score>),
+    #[pyo3(transparent)]
+    Name(String),
+}
+
+impl By<'_> {
+    fn criterion(&self, noise: Option<Noise>, seed: u64) -> PyResult<Criterion> {
+        match (self, noise) {
+            (Self::Score(score), None) => Ok(Criterion::Score(score.0)),
+            (Self::Score(score), Some(noise)) => Ok(Criterion::Noisy(Some(score.0), noise)),
+            (Self::Name(name), None) if name == "given" => Ok(Criterion::Given),
+            (Self::Name(name), Some(noise)) if name == "given" => Ok(Criterion::Noisy(None, noise)),
+            (Self::Name(name), None) if name == "random" => Ok(Criterion::Random(seed)),
+            (Self::Name(name), _) => Err(PyValueError::new_err(format!(
+                "by: expected a Score, \"given\" or (without noise) \"random\", got {name:?}"
+            ))),
+        }
+    }
+}
+
+/// Noise as it comes from Python: its kind and its beta.
+fn noise((kind, beta): (String, f64), seed: u64) -> PyResult<Noise> {
+    let weight = match kind.as_str() {
+        "power" => Weight::Power,
+        "softmax" => Weight::Softmax,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "noise: expected \"power\" or \"softmax\", got {kind:?}"
+            )));
+        }
+    };
+    let noise = Noise { weight, beta, seed };
+    noise.checked().map_err(|e| to_python(&e))
 }
 
 /// Ids that are never to be selected.
@@ -106,16 +146,18 @@ impl TopK {
 #[pymethods]
 impl TopK {
     #[new]
-    #[pyo3(signature = (score, k, *, tie_seed, seed, ids, exclude_ids))]
+    #[pyo3(signature = (by, k, *, tie_seed, seed, ids, exclude_ids, noise=None))]
     fn new(
-        score: Option<&Score>,
+        by: By<'_>,
         k: usize,
         tie_seed: Option<u64>,
         seed: u64,
         ids: &str,
         exclude_ids: Option<ExcludeIds<'_>>,
+        noise: Option<(String, f64)>,
     ) -> PyResult<Self> {
-        let criterion = score.map_or(Criterion::Random(seed), |s| Criterion::Score(s.0));
+        let noise = noise.map(|noise| self::noise(noise, seed)).transpose()?;
+        let criterion = by.criterion(noise, seed)?;
         let ties = tie_seed.map_or(Ties::First, Ties::Random);
         let strings = ids == "string";
         let excluded = match exclude_ids {

@@ -91,6 +91,8 @@ pub enum Invalid {
     Value(usize, f64),
     /// The row sums to this instead of one.
     Sum(f64),
+    /// What was given as its score is none.
+    Score(f64),
 }
 
 /// `s <= true score <= upper` for a score `s` of a screening pass.

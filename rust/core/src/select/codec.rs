@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::ids::{Id, Name, Position, Ties, hash_bytes};
 use super::top_k::{Row, TopK};
-use super::{Criterion, Selector};
+use super::{Criterion, Noise, Selector, Weight};
 use crate::error::{Error, Result};
 use crate::scores::{Aggregate, Measure, Score, Task, Unit};
 
@@ -185,6 +185,13 @@ pub fn id_kind(bytes: &[u8]) -> Option<IdKind> {
 fn write_criterion(criterion: &Criterion, to: &mut Vec<u8>) {
     match criterion {
         Criterion::Random(seed) => write_tagged(0, *seed, to),
+        Criterion::Given => to.push(2),
+        Criterion::Noisy(score, noise) => {
+            to.push(3);
+            write_tagged(noise.weight as u8, noise.beta.to_bits(), to);
+            to.extend(noise.seed.to_le_bytes());
+            write_criterion(&score.map_or(Criterion::Given, Criterion::Score), to);
+        }
         Criterion::Score(score) => {
             to.push(1);
             to.push(score.measure as u8);
@@ -241,6 +248,24 @@ fn read_criterion(from: &mut &[u8]) -> Result<Criterion> {
                 temperature,
             };
             Ok(Criterion::Score(score.checked()?))
+        }
+        2 => Ok(Criterion::Given),
+        3 => {
+            let (weight, beta) = match read_tagged(from)? {
+                (0, beta) => (Weight::Power, f64::from_bits(beta)),
+                (1, beta) => (Weight::Softmax, f64::from_bits(beta)),
+                _ => return Err(UNKNOWN),
+            };
+            let seed = read_u64(from)?;
+            let noise = Noise { weight, beta, seed }.checked()?;
+            // Noise on noise is not written, so this goes no deeper.
+            match from.first() {
+                Some(1 | 2) => match read_criterion(from)? {
+                    Criterion::Score(score) => Ok(Criterion::Noisy(Some(score), noise)),
+                    _ => Ok(Criterion::Noisy(None, noise)),
+                },
+                _ => Err(UNKNOWN),
+            }
         }
         _ => Err(UNKNOWN),
     }

@@ -7,8 +7,10 @@
 mod bounds;
 mod codec;
 mod d2_sampling;
+mod exact;
 mod ids;
 mod k_center;
+mod noise;
 mod pass;
 mod sort;
 #[cfg(test)]
@@ -24,8 +26,10 @@ use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
 pub use codec::{Bytes, IdKind, Stored, id_kind};
 pub use d2_sampling::{D2Sampling, d2_sampling};
+use exact::Exact;
 pub use ids::{Id, Ids, Key, Name, Position, Positions, Strings, Ties};
 pub use k_center::{Cover, KCenter, k_center};
+pub use noise::{Noise, Weight};
 use pass::{Pass, Scores};
 pub use sort::Columns;
 use top_k::{Row, TopK};
@@ -35,6 +39,10 @@ use top_k::{Row, TopK};
 pub enum Criterion {
     /// The highest scores.
     Score(Score),
+    /// The highest of scores that come with the rows: the one column of a chunk.
+    Given,
+    /// The highest of such scores, or of given ones, with noise on them: a draw.
+    Noisy(Option<Score>, Noise),
     /// A hash of this seed and the id: a uniform sample.
     Random(u64),
 }
@@ -42,7 +50,7 @@ pub enum Criterion {
 /// A chunk of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk<'a> {
-    /// The predictions; a random selection needs none.
+    /// The predictions, or the scores where these are given; a random selection needs none.
     pub matrix: Option<Matrix<'a>>,
     /// Number of rows.
     pub rows: usize,
@@ -133,13 +141,7 @@ impl<I: Id> Selector<I> {
         {
             return Err(Error::Shape("the parts of a chunk differ in length".into()));
         }
-        let scores = match (&self.criterion, chunk.matrix) {
-            (Criterion::Random(seed), _) => Scores::Random(*seed),
-            (Criterion::Score(score), Some(matrix)) => Scores::Rows(score, matrix),
-            (Criterion::Score(_), None) => {
-                return Err(Error::Shape("a score needs rows to score".into()));
-            }
-        };
+        let scores = self.scores(chunk.matrix)?;
         let pass = Pass {
             exec: *exec,
             scores,
@@ -166,6 +168,30 @@ impl<I: Id> Selector<I> {
         self.rows += rows as u64;
         self.skipped += invalid.map_or(0, |report| report.count as u64);
         Ok(invalid)
+    }
+
+    fn scores<'a>(&'a self, matrix: Option<Matrix<'a>>) -> Result<Scores<'a>> {
+        let (score, noise) = match &self.criterion {
+            Criterion::Random(seed) => return Ok(Scores::Random(*seed)),
+            Criterion::Score(score) => (Some(score), None),
+            Criterion::Given => (None, None),
+            Criterion::Noisy(score, noise) => (score.as_ref(), Some(*noise)),
+        };
+        let Some(matrix) = matrix else {
+            return Err(Error::Shape("a score needs rows to score".into()));
+        };
+        match (score, noise) {
+            (Some(score), None) => Ok(Scores::Rows(score, matrix)),
+            (None, _) if matrix.cols() != 1 => Err(Error::Shape(format!(
+                "expected one score a row, got {} columns",
+                matrix.cols()
+            ))),
+            _ => Ok(Scores::Exact(Exact {
+                score,
+                matrix,
+                noise,
+            })),
+        }
     }
 
     /// Takes what another selector has seen.

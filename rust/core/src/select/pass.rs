@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::exact::Exact;
 use super::ids::{Ids, Name, Ties, mix, uniform};
 use super::top_k::TopK;
 use crate::element::ElementKind;
@@ -33,6 +34,8 @@ const MEMO: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scores<'a> {
     Rows(&'a Score, Matrix<'a>),
+    /// Those that are not screened.
+    Exact(Exact<'a>),
     Random(u64),
 }
 
@@ -57,15 +60,17 @@ pub(super) struct Found<K> {
     pub invalid: Option<InvalidRows>,
 }
 
-struct Worker<K> {
-    top: TopK<K>,
-    invalid: Option<InvalidRows>,
+pub(super) struct Worker<K> {
+    pub top: TopK<K>,
+    pub invalid: Option<InvalidRows>,
     above: Above,
-    suspects: Vec<usize>,
+    pub suspects: Vec<usize>,
     /// Contenders of a block, and what the `f32` pass made of them.
     contenders: Vec<usize>,
     screened: Vec<f64>,
-    exact: Vec<f64>,
+    pub exact: Vec<f64>,
+    /// Where the noise of a block comes from.
+    pub uniforms: Vec<f64>,
     /// A row whose copies all come too late.
     late: Option<usize>,
     memo: [Option<(f64, usize, f64)>; MEMO],
@@ -138,7 +143,9 @@ impl<I: Ids> Pass<'_, I> {
     /// `expected`: how many rows are likely to be kept.
     fn run_above(&self, floor: f64, expected: usize) -> Result<Found<I::Id>> {
         let row_bytes = match self.scores {
-            Scores::Rows(_, matrix) => matrix.cols() * matrix.kind().size(),
+            Scores::Rows(_, matrix) | Scores::Exact(Exact { matrix, .. }) => {
+                matrix.cols() * matrix.kind().size()
+            }
             Scores::Random(_) => 16,
         };
         let floor = Floor::new(floor);
@@ -152,6 +159,7 @@ impl<I: Ids> Pass<'_, I> {
             contenders: Vec::new(),
             screened: Vec::new(),
             exact: Vec::new(),
+            uniforms: Vec::new(),
             late: None,
             memo: [None; MEMO],
         };
@@ -183,6 +191,7 @@ impl<I: Ids> Pass<'_, I> {
                         }
                     }
                 }
+                Scores::Exact(exact) => self.exact(worker, floor, &exact, first, len),
                 Scores::Rows(score, matrix) => {
                     self.block(worker, floor, (score, &matrix), first, len);
                 }
@@ -250,13 +259,7 @@ impl<I: Ids> Pass<'_, I> {
         if worker.suspects.is_empty() {
             return;
         }
-        worker.suspects.retain(|at| {
-            let found = (!self.is_excluded(first + at))
-                .then(|| score.report(matrix, first + at))
-                .flatten();
-            InvalidRows::add(&mut worker.invalid, found);
-            found.is_some()
-        });
+        self.report(worker, first, |row| score.report(matrix, row));
         let invalid = &worker.suspects;
         above
             .hits
@@ -264,12 +267,28 @@ impl<I: Ids> Pass<'_, I> {
         worker.suspects.clear();
     }
 
-    fn is_excluded(&self, row: usize) -> bool {
+    /// Reports the suspects of a block that are invalid, and leaves no others; what is
+    /// excluded may be anything.
+    pub(super) fn report(
+        &self,
+        worker: &mut Worker<I::Id>,
+        first: usize,
+        inspect: impl Fn(usize) -> Option<InvalidRows>,
+    ) {
+        worker.suspects.retain(|at| {
+            let row = first + at;
+            let found = (!self.is_excluded(row)).then(|| inspect(row)).flatten();
+            InvalidRows::add(&mut worker.invalid, found);
+            found.is_some()
+        });
+    }
+
+    pub(super) fn is_excluded(&self, row: usize) -> bool {
         self.exclude.is_some_and(|mask| mask[row] != 0)
             || (!self.exclude_ids.is_empty() && self.ids.is_in(row, self.exclude_ids))
     }
 
-    fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
+    pub(super) fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
         let tie = self.ids.tie(row, self.ties);
         let index = self.start + row as i64;
         if worker.top.offer(score, tie, index, || self.ids.get(row)) {
@@ -365,14 +384,14 @@ fn memo_slot(score: f64) -> usize {
 }
 
 /// The best bar of all workers: a lower bound of the last selected score.
-struct Floor(AtomicU64);
+pub(super) struct Floor(AtomicU64);
 
 impl Floor {
     fn new(score: f64) -> Self {
         Self(AtomicU64::new(ordered(score)))
     }
 
-    fn get(&self) -> f64 {
+    pub(super) fn get(&self) -> f64 {
         let bits = self.0.load(Ordering::Relaxed);
         f64::from_bits(if bits >> 63 == 1 {
             bits ^ 1 << 63

@@ -2,6 +2,7 @@
 //! give, or that depends on chunks, merges or threads (contracts 2, 4 and 7).
 
 mod large;
+mod noise;
 mod order;
 mod state;
 
@@ -147,9 +148,8 @@ fn naive<S: Ids>(scores: &[f64], ids: &S, ties: Ties, keep: impl Fn(usize) -> bo
             Ties::First => 0,
             Ties::Random(_) => ids.tie(*row, ties),
         };
-        // No score is negative, so their bits order as they do.
         (
-            std::cmp::Reverse(scores[*row].to_bits()),
+            std::cmp::Reverse(pass::ordered(scores[*row])),
             tie,
             name(ids, *row, *row as i64),
         )
@@ -259,7 +259,13 @@ fn assert_selects<S: Ids>(
 }
 
 /// One pool with every kind of ids.
-fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng) {
+fn check_pool<E: Element>(
+    values: &[E],
+    cols: usize,
+    score: Score,
+    weight: Option<Weight>,
+    rng: &mut Rng,
+) {
     let rows = values.len() / cols;
     let mut values = values.to_vec();
     let nan = rng.below(3) == 0;
@@ -276,19 +282,23 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
     let masked = |row: usize| mask.as_ref().is_some_and(|mask| mask[row] != 0);
     let case = Case {
         matrix,
-        criterion: Criterion::Score(score),
+        criterion: weight.map_or(Criterion::Score(score), |weight| {
+            let (beta, seed) = (4.0 * rng.unit() + 0.1, rng.next());
+            Criterion::Noisy(Some(score), Noise { weight, beta, seed })
+        }),
         k: 1 + rng.below(rows),
         ties: [Ties::First, Ties::Random(rng.next())][rng.below(2)],
         mask: mask.clone(),
         skip_invalid: true,
     };
-    let scores = double(&score, &matrix);
+    let plain = double(&score, &matrix);
     let dropped: HashSet<usize> = (0..rng.below(2) * rows / 5)
         .map(|_| rng.below(rows))
         .collect();
     let keep = |row: usize| !masked(row) && !dropped.contains(&row) && !bad(row);
 
     let positions = Positions { start: 0 };
+    let scores = noise::added(&case.criterion, &plain, &positions);
     let best = naive(&scores, &positions, case.ties, keep)
         .into_iter()
         .take(case.k);
@@ -303,6 +313,7 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
         .map(|i| (i - 100) * 7_777_777_777)
         .collect();
     rng.shuffle(&mut numbers);
+    let scores = noise::added(&case.criterion, &plain, &numbers.as_slice());
     let best = naive(&scores, &numbers.as_slice(), case.ties, keep)
         .into_iter()
         .take(case.k);
@@ -324,6 +335,7 @@ fn check_pool<E: Element>(values: &[E], cols: usize, score: Score, rng: &mut Rng
     let ids = |rows: Range<usize>| {
         Strings::new(&offsets[rows.start..=rows.end], bytes.as_bytes()).expect("fits")
     };
+    let scores = noise::added(&case.criterion, &plain, &ids(0..rows));
     let best = naive(&scores, &ids(0..rows), case.ties, keep)
         .into_iter()
         .take(case.k);
@@ -341,15 +353,16 @@ proptest! {
         cols in 2_usize..40,
         rarity in prop::sample::select(RARITIES.to_vec()),
         score in prop::sample::select(scores()),
+        weight in prop::sample::select(vec![None, Some(Weight::Power), Some(Weight::Softmax)]),
     ) {
         let mut rng = Rng(seed);
         let values = rows_of(rarity, rows, cols, &mut rng);
         let to = |x: &f64| *x as f32;
         match seed % 6 {
-            0 => check_pool(&values.iter().map(|x| f16::from_f64(*x)).collect::<Vec<_>>(), cols, score, &mut rng),
-            1 => check_pool(&values.iter().map(|x| bf16::from_f64(*x)).collect::<Vec<_>>(), cols, score, &mut rng),
-            2 => check_pool(&values, cols, score, &mut rng),
-            _ => check_pool(&values.iter().map(to).collect::<Vec<_>>(), cols, score, &mut rng),
+            0 => check_pool(&values.iter().map(|x| f16::from_f64(*x)).collect::<Vec<_>>(), cols, score, weight, &mut rng),
+            1 => check_pool(&values.iter().map(|x| bf16::from_f64(*x)).collect::<Vec<_>>(), cols, score, weight, &mut rng),
+            2 => check_pool(&values, cols, score, weight, &mut rng),
+            _ => check_pool(&values.iter().map(to).collect::<Vec<_>>(), cols, score, weight, &mut rng),
         }
     }
 }

@@ -78,6 +78,7 @@ fn bad_sums_are_found<E: Number>() {
                 let off = match found.why {
                     Invalid::Sum(sum) => (sum - total).abs(),
                     Invalid::Value(col, x) => (x - total).abs() + (cols + col - 1) as f64,
+                    Invalid::Score(_) => unreachable!("no scores were given"),
                 };
                 assert!(off < 0.01, "{:?}", found.why);
             }

@@ -32,6 +32,10 @@ fn criteria() -> Vec<Criterion> {
         all.push(Criterion::Score(Score { unit, ..score }));
     }
     all.push(Criterion::Random(u64::MAX));
+    for (weight, beta) in [(Weight::Power, 0.25_f64), (Weight::Softmax, 1e30)] {
+        let (seed, score) = (beta.to_bits(), Score::new(Measure::Ratio));
+        all.push(Criterion::Noisy(Some(score), Noise { weight, beta, seed }));
+    }
     all
 }
 
