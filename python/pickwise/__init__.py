@@ -12,6 +12,15 @@ from __future__ import annotations
 
 from pickwise._native import __version__
 from pickwise.build import build_info, warn_of_debug_build
+from pickwise.committee import (
+    bald,
+    committee_std,
+    consensus_kl,
+    expected_entropy,
+    predictive_entropy,
+    variation_ratios,
+    vote_entropy,
+)
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.ragged import aggregate
@@ -52,19 +61,26 @@ __all__ = [
     "SoftmaxSampling",
     "__version__",
     "aggregate",
+    "bald",
     "build_info",
+    "committee_std",
+    "consensus_kl",
     "entropy",
+    "expected_entropy",
     "get_num_threads",
     "k_center",
     "kmeans_plusplus",
     "least_confidence",
     "margin",
     "num_threads",
+    "predictive_entropy",
     "ratio",
     "reducer",
     "select",
     "set_num_threads",
     "top_k",
+    "variation_ratios",
+    "vote_entropy",
 ]
 
 warn_of_debug_build()

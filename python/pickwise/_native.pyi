@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "InvalidRows",
+    "Members",
     "Score",
     "TopK",
     "__version__",
@@ -16,7 +17,10 @@ __all__ = [
     "kmeans_plusplus",
     "nearest",
     "score",
+    "score_committee",
     "set_num_threads",
+    "tally",
+    "vote",
 ]
 
 __version__: str
@@ -98,6 +102,21 @@ class TopK:
     @staticmethod
     def from_bytes(data: bytes) -> TopK: ...
 
+@final
+class Members:
+    def __new__(cls, measure: str, *, temperature: float | None = None, double: bool = False) -> Members: ...
+    def add(self, member: NDArray[Any]) -> tuple[int, InvalidRows] | None: ...
+    def scores(self) -> NDArray[np.float64]: ...
+
+def score_committee(
+    members: list[NDArray[Any]],
+    measure: str,
+    *,
+    temperature: float | None = None,
+    double: bool = False,
+) -> tuple[NDArray[np.float64], tuple[int, InvalidRows] | None]: ...
+def vote(matrix: NDArray[Any], out: NDArray[np.uint32], from_logits: bool) -> InvalidRows | None: ...
+def tally(votes: NDArray[np.uint32], rows: int, measure: str) -> NDArray[np.float64]: ...
 def first_repeated(
     ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]],
 ) -> tuple[int, int] | None: ...

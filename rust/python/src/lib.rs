@@ -9,6 +9,7 @@
     reason = "pyo3 hands over what Python passed"
 )]
 
+mod committee;
 mod diversity;
 mod enter;
 mod ids;
@@ -67,6 +68,10 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<score::Score>()?;
     m.add_class::<score::InvalidRows>()?;
     m.add_class::<top_k::TopK>()?;
+    m.add_class::<committee::Members>()?;
+    m.add_function(wrap_pyfunction!(committee::score_committee, m)?)?;
+    m.add_function(wrap_pyfunction!(committee::vote, m)?)?;
+    m.add_function(wrap_pyfunction!(committee::tally, m)?)?;
     m.add_function(wrap_pyfunction!(score::score, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::k_center, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::kmeans_plusplus, m)?)?;

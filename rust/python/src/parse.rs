@@ -92,9 +92,10 @@ pub(crate) fn slice<'a, T: Copy>(
 )]
 pub(crate) unsafe fn slice_mut<'a, T: Copy>(
     array: &'a Bound<'_, PyUntypedArray>,
+    kinds: &[u8],
     what: &str,
 ) -> PyResult<&'a mut [T]> {
-    let checked = slice::<T>(array, b"f", what)?;
+    let checked = slice::<T>(array, kinds, what)?;
     // SAFETY: NumPy's flags are plain bits of a live object.
     let writable =
         unsafe { (*array.as_array_ptr()).fields.flags & numpy::npyffi::NPY_ARRAY_WRITEABLE } != 0;

@@ -137,9 +137,9 @@ pub(crate) fn score(
     // SAFETY: `out` was made for this call.
     let target = unsafe {
         if out.dtype().itemsize() == 4 {
-            Output::F32(parse::slice_mut(out, "out")?)
+            Output::F32(parse::slice_mut(out, b"f", "out")?)
         } else {
-            Output::F64(parse::slice_mut(out, "out")?)
+            Output::F64(parse::slice_mut(out, b"f", "out")?)
         }
     };
     if out.len() != view.rows() {

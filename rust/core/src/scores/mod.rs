@@ -12,7 +12,7 @@ pub mod pool;
 pub(crate) mod rows;
 mod sources;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod top_two;
 
 use std::marker::PhantomData;

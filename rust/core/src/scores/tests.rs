@@ -4,7 +4,7 @@
 mod exact;
 mod invalid;
 mod oracle;
-mod pools;
+pub(crate) mod pools;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 

@@ -5,10 +5,10 @@ use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
 
 /// `SplitMix64`.
-pub(super) struct Rng(pub u64);
+pub(crate) struct Rng(pub u64);
 
 impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -16,21 +16,21 @@ impl Rng {
     }
 
     /// In `[0, 1)`.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 * 2.0_f64.powi(-53)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
     /// Bell-shaped, of variance one.
-    pub(super) fn bell(&mut self) -> f64 {
+    pub(crate) fn bell(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }
 
-pub(super) trait Number: Element {
+pub(crate) trait Number: Element {
     fn of(x: f64) -> Self;
 }
 impl Number for f16 {
@@ -56,7 +56,7 @@ impl Number for f64 {
 
 /// What rows hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Probabilities,
     Logits,
     LabelProbabilities,
@@ -64,7 +64,7 @@ pub(super) enum Kind {
 }
 
 /// Valid rows of a kind: ordinary ones, and those on which arithmetic fails.
-pub(super) fn rows_of(kind: Kind, rows: usize, cols: usize, rng: &mut Rng) -> Vec<f64> {
+pub(crate) fn rows_of(kind: Kind, rows: usize, cols: usize, rng: &mut Rng) -> Vec<f64> {
     let row = |_| match kind {
         Kind::Probabilities => probabilities(cols, rng),
         Kind::Logits => logits(cols, rng),
@@ -145,7 +145,7 @@ fn label_logit(rng: &mut Rng) -> f64 {
 }
 
 /// Rows on which the two precisions differ as much as they can.
-pub(super) fn hard_rows(kind: Kind, element: ElementKind, cols: usize, rng: &mut Rng) -> Vec<f64> {
+pub(crate) fn hard_rows(kind: Kind, element: ElementKind, cols: usize, rng: &mut Rng) -> Vec<f64> {
     let mut values = rows_of(kind, 96, cols, rng);
     for row in values.chunks_mut(cols) {
         let at = rng.below(cols);
@@ -184,13 +184,13 @@ pub(super) fn hard_rows(kind: Kind, element: ElementKind, cols: usize, rng: &mut
     values
 }
 
-pub(super) fn as_elements<E: Number>(values: &[f64]) -> Vec<E> {
+pub(crate) fn as_elements<E: Number>(values: &[f64]) -> Vec<E> {
     values.iter().map(|x| E::of(*x)).collect()
 }
 
 /// How a pool lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     C,
     /// C order with something between the rows.
     Gaps,
@@ -205,7 +205,7 @@ pub(super) enum Layout {
     Odd,
 }
 
-pub(super) const LAYOUTS: [Layout; 7] = [
+pub(crate) const LAYOUTS: [Layout; 7] = [
     Layout::C,
     Layout::Gaps,
     Layout::Fortran,
@@ -216,7 +216,7 @@ pub(super) const LAYOUTS: [Layout; 7] = [
 ];
 
 /// A pool that owns its memory.
-pub(super) struct Pool<E> {
+pub(crate) struct Pool<E> {
     memory: Fenced,
     origin: usize,
     shape: (usize, usize),
@@ -225,7 +225,7 @@ pub(super) struct Pool<E> {
 }
 
 impl<E: Number> Pool<E> {
-    pub(super) fn new(values: &[E], cols: usize, layout: Layout) -> Self {
+    pub(crate) fn new(values: &[E], cols: usize, layout: Layout) -> Self {
         let rows = values.len() / cols;
         let size = size_of::<E>().cast_signed();
         let (r, c) = (rows.cast_signed(), cols.cast_signed());
@@ -257,7 +257,7 @@ impl<E: Number> Pool<E> {
         pool
     }
 
-    pub(super) fn matrix(&self) -> Matrix<'_> {
+    pub(crate) fn matrix(&self) -> Matrix<'_> {
         // SAFETY: the memory holds all elements and is borrowed.
         unsafe {
             let origin = self.memory.start.add(self.origin);
