@@ -152,9 +152,13 @@ def open_source(
     id: str | None,  # noqa: A002
 ) -> Source:
     """Open whatever a pool is."""
-    if is_matrix_like(pool, probabilities, id):
+    if strategy.is_of_committee:
+        for name, value in (("probabilities", probabilities), ("id", id)):
+            if value is not None:
+                raise TypeError(f"{name}: expected None with a committee, which has no columns to choose")
+    if strategy.is_of_committee or is_matrix_like(pool, probabilities, id):
         if strategy.needs_matrix:
-            return Source.of(as_rows(pool, "pool", min_classes=strategy.min_classes))
+            return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
     opened = open_pool(pool, probabilities=probabilities, id=id)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import Rows, as_rows, row_count
+from pickwise.arrays import Rows, row_count
 from pickwise.coreset import CoverReducer
 from pickwise.ids import Excluded, Ids, as_ids, refuse_repeated, slice_ids
 from pickwise.options import Invalid, RandomState, Ties, as_seed, one_of, too_few
@@ -164,7 +164,7 @@ class Reducer(State):
         """
         rows: Rows | int
         if self.strategy.needs_matrix:
-            rows = as_rows(chunk, "chunk", min_classes=self.strategy.min_classes, allow_empty=True)
+            rows = self.strategy.read(chunk, "chunk", allow_empty=True)
             count = rows.shape[0]
         else:
             rows = count = row_count(chunk, "chunk")

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pickwise.strategies.base import Ranking, Strategy
+from pickwise.strategies.committee import (
+    Bald,
+    Committee,
+    ConsensusKL,
+    ExpectedEntropy,
+    PredictiveEntropy,
+    VariationRatios,
+    VoteEntropy,
+)
 from pickwise.strategies.given import Given
 from pickwise.strategies.random import Random
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
@@ -13,13 +22,18 @@ from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ra
 
 __all__ = [
     "REGISTRY",
+    "Bald",
+    "Committee",
+    "ConsensusKL",
     "Entropy",
+    "ExpectedEntropy",
     "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
     "PowerSampling",
+    "PredictiveEntropy",
     "Random",
     "Ranking",
     "Ratio",
@@ -28,6 +42,8 @@ __all__ = [
     "Spread",
     "Strategy",
     "Uncertainty",
+    "VariationRatios",
+    "VoteEntropy",
     "resolve",
 ]
 
@@ -36,6 +52,7 @@ REGISTRY: dict[str, type[Strategy]] = {
     for strategy in (
         *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
         *(PowerSampling, SoftmaxSampling, SoftRank, Given),
+        *(Bald, ConsensusKL, PredictiveEntropy, ExpectedEntropy, VoteEntropy, VariationRatios),
     )
 }
 """Every strategy by its name."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pickwise.arrays import as_rows
+
 if TYPE_CHECKING:
     from pickwise import _native
+    from pickwise.arrays import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,11 @@ class Ranking(Strategy):
         return 2
 
     @property
+    def is_of_committee(self) -> bool:
+        """Whether a pool has several predictions for each row."""
+        return False
+
+    @property
     def noise(self) -> tuple[str, float] | None:
         """The noise on the scores, by its kind and its beta; `random_state` is its seed."""
         return None
@@ -54,3 +62,7 @@ class Ranking(Strategy):
     def criterion(self, *, binary: bool) -> _native.Score | str:
         """Describe to the native part what rows are ranked by, `binary` for 1-D *P(y=1)*: a score, or its own words."""
         raise NotImplementedError
+
+    def read(self, pool: Any, name: str, *, allow_empty: bool = False) -> Rows:
+        """Borrow an array for the native part to rank: the pool itself, or scores that are made of it."""
+        return as_rows(pool, name, min_classes=self.min_classes, allow_empty=allow_empty)

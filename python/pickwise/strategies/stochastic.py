@@ -10,6 +10,7 @@ from pickwise.strategies.base import Ranking, Strategy, as_option
 
 if TYPE_CHECKING:
     from pickwise import _native
+    from pickwise.arrays import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,11 @@ class NoisyScores(Sampling, Ranking):
         return self.ranking.min_classes
 
     @property
+    def is_of_committee(self) -> bool:
+        """Whether the score is one of a committee."""
+        return self.ranking.is_of_committee
+
+    @property
     def from_logits(self) -> bool:
         """Whether the pool holds logits."""
         return bool(getattr(self.ranking, "from_logits", False))
@@ -87,6 +93,10 @@ class NoisyScores(Sampling, Ranking):
     def noise(self) -> tuple[str, float]:
         """Its kind and its beta."""
         return self.name, self.beta
+
+    def read(self, pool: Any, name: str, *, allow_empty: bool = False) -> Rows:
+        """Borrow what the score is made of."""
+        return self.ranking.read(pool, name, allow_empty=allow_empty)
 
     def criterion(self, *, binary: bool) -> _native.Score | str:
         """Describe what the noise is added to."""
