@@ -104,7 +104,7 @@ def test_copies_fill_a_batch_by_score_but_not_one_that_is_spread():
         ([], {}, "at least one member"),
         (np.full((4, 2), 0.5), {}, r"\(members, rows, classes\)"),
         (committee(), {"probabilities": "p_*"}, "probabilities: expected None"),
-        ("pool.npy", {}, "committee"),
+        ("pool.npy", {}, "got the path"),
     ],
 )
 def test_what_is_no_committee_is_refused(pool, options, message):
@@ -118,3 +118,14 @@ def test_members_are_not_written_to():
     before = pool.copy()
     pw.select(pool, 5, "bald")
     assert (pool == before).all()
+
+
+def test_the_command_line_says_that_no_file_holds_a_committee(tmp_path):
+    from typer.testing import CliRunner
+
+    from pickwise.commands import app
+
+    np.save(tmp_path / "pool.npy", np.full((4, 2), 0.5))
+    result = CliRunner().invoke(app, ["select", str(tmp_path / "pool.npy"), "-k", "1", "--strategy", "bald"])
+    assert result.exit_code == 2
+    assert "needs a committee" in " ".join(result.output.split())

@@ -26,7 +26,7 @@ from pickwise.pools.npy import NpyPool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
 from pickwise.scores import score_rows
-from pickwise.strategies import REGISTRY, Spread, Strategy, Uncertainty, resolve
+from pickwise.strategies import REGISTRY, Committee, Spread, Strategy, Uncertainty, resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -66,11 +66,19 @@ class Metric(StrEnum):
     cosine = "cosine"
 
 
+# What a file can hold the pool of: one prediction or embedding for each row.
+NAMES = [name for name, strategy in REGISTRY.items() if not issubclass(strategy, Committee)]
+
+
 def _known_strategy(name: str) -> str:
     try:
         resolve(name)
     except ValueError as error:
         raise typer.BadParameter(str(error).removeprefix("strategy: ")) from None
+    if name not in NAMES:
+        raise typer.BadParameter(
+            f"{name} needs a committee, which no file holds; it works with pickwise.select in Python"
+        )
     return name
 
 
@@ -120,7 +128,7 @@ Id = Annotated[
 ]
 StrategyName = Annotated[
     str,
-    typer.Option("--strategy", "-s", metavar="NAME", callback=_known_strategy, help=f"One of {', '.join(REGISTRY)}."),
+    typer.Option("--strategy", "-s", metavar="NAME", callback=_known_strategy, help=f"One of {', '.join(NAMES)}."),
 ]
 FromLogits = Annotated[bool, typer.Option("--from-logits", help="The pool holds logits, not probabilities.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="What logits are divided by first.")]

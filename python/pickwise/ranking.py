@@ -156,6 +156,11 @@ def open_source(
         for name, value in (("probabilities", probabilities), ("id", id)):
             if value is not None:
                 raise TypeError(f"{name}: expected None with a committee, which has no columns to choose")
+        if is_path_like(pool):
+            raise TypeError(
+                "pool: expected a committee, an array of shape (members, rows, classes) or members one by one, "
+                f"got the path {str(pool)!r}; a .npy file is one by numpy.load(path, mmap_mode='r')"
+            )
     if strategy.is_of_committee or is_matrix_like(pool, probabilities, id):
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
