@@ -121,6 +121,37 @@ def test_options_reach_the_selection(folder: Path) -> None:
         assert [row["index"] for row in read(folder / "out" / "batch.csv")] == expected.indices.tolist()
 
 
+@pytest.mark.parametrize("strategy", ["power", "softmax", "softrank"])
+def test_draws_by_name(folder: Path, strategy: str) -> None:
+    run(
+        folder,
+        "select",
+        "pool.parquet",
+        "-k",
+        "9",
+        "-s",
+        strategy,
+        "--id",
+        "name",
+        "-p",
+        "p_*",
+        "--seed",
+        "3",
+        "-o",
+        "s.csv",
+    )
+    drawn = pw.select(PROBABILITIES, 9, strategy, ids=NAMES, random_state=3)
+    assert [row["id"] for row in read(folder / "s.csv")] == list(drawn)
+    assert [row["score"] for row in read(folder / "s.csv")] == drawn.scores.tolist()
+
+
+def test_scores_in_a_column(folder: Path) -> None:
+    scores = pw.entropy(PROBABILITIES)
+    pq.write_table(pa.table({"name": NAMES, "score": scores}), folder / "scores.parquet")
+    run(folder, "select", "scores.parquet", "-k", "9", "-s", "given", "--id", "name", "-p", "score", "-o", "s.csv")
+    assert [row["id"] for row in read(folder / "s.csv")] == list(pw.top_k(scores, 9, ids=NAMES))
+
+
 def test_invalid_rows(folder: Path) -> None:
     bad = PROBABILITIES.copy()
     bad[321, 1] = np.nan
@@ -242,6 +273,7 @@ def test_bad_data_is_one_line_and_exit_code_1(folder: Path, arguments: list[str]
         (["select", "pool.npy", "-k", "3", "-o", "batch.npy"], "use .parquet, .csv or .jsonl"),
         (["score", "pool.npy"], "--output"),
         (["score", "pool.npy", "-s", "random", "-o", "s.npy"], "random gives rows no score"),
+        (["score", "pool.npy", "-s", "power", "-o", "s.npy"], "power gives rows no score"),
         (["sellect"], "sellect"),
     ],
 )

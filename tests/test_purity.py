@@ -12,7 +12,7 @@ import pickwise as pw
 
 RNG = np.random.default_rng(0)
 SCORES = [pw.entropy, pw.margin, pw.least_confidence, pw.ratio]
-STRATEGIES = ["entropy", "margin", "least_confidence", "ratio", "random"]
+STRATEGIES = ["entropy", "margin", "least_confidence", "ratio", "random", "power"]
 
 
 def checksum(x):

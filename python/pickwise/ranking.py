@@ -86,7 +86,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
 def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> Selection:
     """Draw rows by their ranks among all rows of a pool."""
     seed = as_seed(request.random_state)
-    # Ties that are broken by the seed of the noise would favour the rows that it favours.
+    # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
     reducer = rank(strategy.ranking, source, sys.maxsize, everything)
     best = reducer.finish(clip=True)

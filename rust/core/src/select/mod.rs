@@ -41,7 +41,7 @@ pub enum Criterion {
     Score(Score),
     /// The highest of scores that come with the rows: the one column of a chunk.
     Given,
-    /// The highest of such scores, or of given ones, with noise on them: a draw.
+    /// The highest of scores, given ones if `None`, with noise on them: a draw.
     Noisy(Option<Score>, Noise),
     /// A hash of this seed and the id: a uniform sample.
     Random(u64),
