@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+import weakref
 import zlib
 from typing import Any
 
@@ -219,7 +220,9 @@ def test_scikit_activeml():
         p = RNG.dirichlet(np.ones(4), (5, 200))
         votes = RNG.integers(0, 4, (5, 200))
         np.testing.assert_allclose(pw.consensus_kl(p), pool.average_kl_divergence(p), rtol=1e-6)
-        np.testing.assert_allclose(pw.vote_entropy(votes), pool.vote_entropy(votes.T), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            pw.vote_entropy(votes), pool.vote_entropy(votes.T, np.arange(4)), rtol=1e-12, atol=1e-12
+        )
         np.testing.assert_allclose(pw.variation_ratios(votes), pool.variation_ratios(votes.T), atol=1e-12)
 
 
@@ -270,7 +273,7 @@ def test_bad_committees():
         with pytest.raises(ValueError, match="committee: expected the shape"):
             score(np.ones((2, 2, 2, 2)))
         for wrong in ("abc", 3, None):
-            with pytest.raises(TypeError, match="committee: expected"):
+            with pytest.raises((TypeError, ValueError), match="committee: expected"):
                 score(wrong)
     for score in ENTROPIES.values():
         with pytest.raises(ValueError, match="member 1: expected the shape of member 0"):
@@ -303,6 +306,22 @@ def test_the_members_are_as_before():
                 score(form(p), from_logits=True)
         pw.committee_std(p[:, :, 0])
         assert zlib.crc32(p.tobytes()) == before
+
+
+def test_members_of_an_iterator_are_let_go():
+    for score in ALL.values():
+        refs: list[weakref.ref[Any]] = []
+
+        def members(refs=refs):
+            for _ in range(8):
+                member = make(1, 50, 3)[0].copy()
+                refs.append(weakref.ref(member))
+                assert sum(ref() is not None for ref in refs) <= 2
+                yield member
+                del member
+
+        assert len(score(members())) == 50
+        assert len(refs) == 8
 
 
 def test_an_error_of_the_iterator_passes():

@@ -68,8 +68,8 @@ def bald(
     -----
     One pass over members in memory, on all threads. From an iterator: rows * (classes + 1) * 8 bytes and a pass over
     these for each member. In single precision the score is within 4e-6 of the entropy of the mean (of 1, where that is
-    below 1), and usually within 3e-7; where less than that decides, ask for ``dtype=np.float64``. Members that agree
-    in single precision score exactly 0. After [1]_.
+    below 1), in practice within 1e-6; where less than that decides, ask for ``dtype=np.float64``. Members that agree in
+    single precision score exactly 0. After [1]_.
 
     References
     ----------
@@ -83,7 +83,7 @@ def bald(
     >>> pw.bald([[agree, differ[0]], [agree, differ[1]]]).round(4)
     array([0.    , 0.6931])
     >>> pw.bald(p for p in ([[0.9, 0.1]], [[0.6, 0.4]])).round(4)  # one member at a time
-    array([0.0634])
+    array([0.0633])
     """
     return _scored("disagreement", committee, from_logits=from_logits, temperature=temperature, dtype=dtype)
 

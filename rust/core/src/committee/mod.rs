@@ -29,8 +29,12 @@ use crate::scores::{Invalid, Measure as Uncertainty, Score};
 use crate::simd::Simd;
 pub use votes::{Tally, score_votes, vote};
 
-/// Bytes of a member's rows that make a block.
-const BLOCK: usize = 32 << 10;
+/// Bytes of a member's rows that make a block: with their sums they fit into the first
+/// cache.
+const BLOCK: usize = 8 << 10;
+/// Blocks that a worker claims at a time: of a member, the next one is then asked for
+/// while this one is read.
+const CLAIM: usize = 8;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,22 +162,21 @@ impl Committee {
         let double = members.iter().any(|member| self.is_double(member.kind()));
         let out = Disjoint::new(out);
         let start = || (Scratch::default(), Vec::new(), Vec::new());
-        let states =
-            exec.for_each_chunk(shape.0, block_rows(&members[0]), start, |state, block| {
-                let (scratch, rows, entropies) = state;
-                rows.clear();
-                rows.resize(block.len() * shape.1, 0.0);
-                entropies.clear();
-                entropies.resize(block.len(), 0.0);
-                let mut sums = Sums { rows, entropies };
-                for (at, member) in members.iter().enumerate() {
-                    self.add(exec.simd, scratch, &mut sums, (at, member), block.clone());
-                }
-                // SAFETY: blocks do not overlap.
-                let out = unsafe { out.range(block) };
-                let sums = (&*sums.rows, &*sums.entropies);
-                self.finish(exec.simd, scratch, sums, (members.len(), double), out);
-            })?;
+        let work = |state: &mut (Scratch, Vec<f64>, Vec<f64>), block: Range<usize>| {
+            let (scratch, rows, entropies) = state;
+            let mut sums = Sums {
+                rows: zeros(rows, block.len() * shape.1),
+                entropies: zeros(entropies, block.len()),
+            };
+            for (at, member) in members.iter().enumerate() {
+                self.add(exec.simd, scratch, &mut sums, (at, member), block.clone());
+            }
+            // SAFETY: blocks do not overlap.
+            let out = unsafe { out.range(block) };
+            let sums = (&*sums.rows, &*sums.entropies);
+            self.finish(exec.simd, scratch, sums, (members.len(), double), out);
+        };
+        let states = for_each_block(exec, shape.0, row_bytes(&members[0]), start, work)?;
         Ok(merged(states.into_iter().map(|(scratch, ..)| scratch)))
     }
 
@@ -334,8 +337,8 @@ impl Members {
             };
             committee.add(exec.simd, scratch, &mut sums, (at, member), block);
         };
-        let grain = block_rows(member);
-        let states = exec.for_each_chunk(self.shape.0, grain, Scratch::default, work)?;
+        let bytes = row_bytes(member);
+        let states = for_each_block(exec, self.shape.0, bytes, Scratch::default, work)?;
         Ok(merged(states.into_iter()))
     }
 
@@ -368,8 +371,8 @@ impl Members {
             self.committee
                 .finish(exec.simd, scratch, (rows, entropies), members, out);
         };
-        let grain = rows_of_block(cols * size_of::<f64>());
-        exec.for_each_chunk(self.shape.0, grain, Scratch::default, work)?;
+        let bytes = cols * size_of::<f64>();
+        for_each_block(exec, self.shape.0, bytes, Scratch::default, work)?;
         Ok(())
     }
 }
@@ -392,13 +395,34 @@ fn no_member() -> Error {
     Error::Shape("expected at least one member, got none".into())
 }
 
-fn block_rows(member: &Matrix<'_>) -> usize {
-    rows_of_block(member.cols() * member.kind().size())
+/// So many zeros, from the start of a cache line on: vectors that straddle two cost twice.
+fn zeros(buffer: &mut Vec<f64>, len: usize) -> &mut [f64] {
+    const LINE: usize = 64;
+    buffer.clear();
+    buffer.resize(len + LINE / size_of::<f64>(), 0.0);
+    let skipped = buffer.as_ptr().align_offset(LINE);
+    &mut buffer[skipped..][..len]
 }
 
-/// A multiple of the lanes.
-fn rows_of_block(row_bytes: usize) -> usize {
-    (BLOCK / row_bytes.max(1)).next_multiple_of(16).max(16)
+fn row_bytes(member: &Matrix<'_>) -> usize {
+    member.cols() * member.kind().size()
+}
+
+/// Runs `work` on blocks of rows, one state a worker.
+fn for_each_block<S: Send>(
+    exec: &Exec<'_>,
+    rows: usize,
+    row_bytes: usize,
+    start: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, Range<usize>) + Sync,
+) -> Result<Vec<S>> {
+    // A multiple of the lanes.
+    let block = (BLOCK / row_bytes.max(1)).next_multiple_of(16).max(16);
+    exec.for_each_chunk(rows, CLAIM * block, start, |state, claim| {
+        for first in claim.clone().step_by(block) {
+            work(state, first..claim.end.min(first + block));
+        }
+    })
 }
 
 fn merged(states: impl Iterator<Item = Scratch>) -> Option<InvalidMember> {

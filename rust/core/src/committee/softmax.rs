@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::sums;
 use crate::matrix::Matrix;
 use crate::simd::{Isa, Lanes, Op, Real, Simd, dispatch};
 
@@ -14,20 +15,21 @@ pub(super) fn softmax(
     temperature: f64,
     out: &mut [f64],
 ) {
+    out.fill(0.0);
+    sums::add(simd, logits, rows, out);
     let op = Softmax {
-        logits,
-        rows,
+        rows: out,
+        cols: logits.cols(),
         inverse_temperature: 1.0 / temperature,
-        out,
     };
     dispatch(simd, op);
 }
 
+/// Turns logits into probabilities where they are.
 struct Softmax<'a> {
-    logits: &'a Matrix<'a>,
-    rows: Range<usize>,
+    rows: &'a mut [f64],
+    cols: usize,
     inverse_temperature: f64,
-    out: &'a mut [f64],
 }
 
 impl Op for Softmax<'_> {
@@ -36,22 +38,18 @@ impl Op for Softmax<'_> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
         let n = <I::F64>::N;
-        let cols = self.logits.cols();
-        let mut row = vec![f64::NEG_INFINITY; cols.next_multiple_of(n)];
-        for (at, out) in self.rows.zip(self.out.chunks_exact_mut(cols.max(1))) {
-            let mut largest = f64::NEG_INFINITY;
-            let mut valid = true;
-            for (col, logit) in row[..cols].iter_mut().enumerate() {
-                *logit = self.logits.get(at, col);
-                valid &= *logit < f64::INFINITY;
-                largest = largest.max(*logit);
-            }
+        let mut terms = vec![0.0; self.cols.next_multiple_of(n)];
+        for row in self.rows.chunks_exact_mut(self.cols.max(1)) {
+            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let valid = row.iter().all(|logit| *logit < f64::INFINITY);
             if !valid || largest == f64::NEG_INFINITY {
-                out.fill(0.0);
-                row.fill(f64::NEG_INFINITY);
+                row.fill(0.0);
                 continue;
             }
-            for lanes in row.chunks_exact_mut(n) {
+            let (own, pad) = terms.split_at_mut(self.cols);
+            own.copy_from_slice(row);
+            pad.fill(f64::NEG_INFINITY);
+            for lanes in terms.chunks_exact_mut(n) {
                 // SAFETY: dispatch vouches for the CPU; N numbers.
                 unsafe {
                     let x = <I::F64>::load(lanes.as_ptr());
@@ -60,11 +58,10 @@ impl Op for Softmax<'_> {
                     <f64 as Real>::exp(d).store(lanes.as_mut_ptr());
                 }
             }
-            let total: f64 = row[..cols].iter().sum();
-            for (p, term) in out.iter_mut().zip(&row) {
+            let total: f64 = terms[..self.cols].iter().sum();
+            for (p, term) in row.iter_mut().zip(&terms) {
                 *p = term / total;
             }
-            row[cols..].fill(f64::NEG_INFINITY);
         }
     }
 }

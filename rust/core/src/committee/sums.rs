@@ -26,7 +26,7 @@ pub(super) fn add(simd: Simd, matrix: &Matrix<'_>, rows: Range<usize>, sums: &mu
     match matrix.kind() {
         ElementKind::F16 => run!(Single, f16),
         ElementKind::Bf16 => run!(Single, bf16),
-        ElementKind::F32 => run!(Single, f32),
+        ElementKind::F32 => run!(Double, f32),
         ElementKind::F64 => run!(Double, f64),
     }
 }
