@@ -87,7 +87,7 @@ class Bald(Disagreement):
     >>> import pickwise as pw
     >>> committee = [[[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]]]
     >>> pw.select(committee, 1, "bald")
-    Selection of 1 row by Bald(from_logits=False, temperature=1.0)
+    Selection of 1 rows by Bald(from_logits=False, temperature=1.0)
       id  index     score
        1      1  0.693147
     """
