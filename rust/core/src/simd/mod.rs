@@ -114,20 +114,18 @@ pub(crate) fn prefetch<T>(ptr: *const T) {
 
 /// The same pointer, but the compiler does not know: it would keep the address of every
 /// row of a tile apart, on the stack, where a base and a stride in registers do.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(
     clippy::pointers_in_nomem_asm_block,
     reason = "only the address passes through; nothing is read or written there"
 )]
 pub(crate) fn opaque<T>(ptr: *const T) -> *const T {
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let mut ptr = ptr;
     // SAFETY: a comment.
     unsafe {
-        let mut ptr = ptr;
         std::arch::asm!("/* {0} */", inout(reg) ptr, options(pure, nomem, nostack, preserves_flags));
-        ptr
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     ptr
 }
 
