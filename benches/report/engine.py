@@ -67,9 +67,10 @@ def short_table(machine: dict[str, Any], benchmarks: list[dict[str, Any]]) -> li
         if "read speed" not in seconds or benchmark["score"] == "least_confidence":
             continue
         ours = seconds["pickwise"]
+        millions = benchmark["rows"] / ours / 1e6
         cells = [
             f"{benchmark['score']}, {benchmark['shape']}",
-            f"{benchmark['rows'] / ours / 1e6:.3g} M",
+            f"{float(f'{millions:.3g}'):,g} M",
             f"{speed(benchmark, 'pickwise'):.3g}",
             f"{seconds['read speed'] / ours:.0%}".replace("%", " %"),
             f"{seconds['NumPy'] / ours:.3g} x",
