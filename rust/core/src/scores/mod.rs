@@ -10,6 +10,7 @@ mod entropy;
 mod logits;
 pub mod pool;
 pub(crate) mod rows;
+pub(crate) mod sink;
 mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,7 +24,8 @@ use crate::simd::{Lanes, Real, Simd, math};
 use binary::{BinaryEntropy, BinaryRatio, Labels, OfTwo, Probability, Sigmoid, Smaller};
 use entropy::Entropy;
 use logits::Softmax;
-use rows::{Kernel, Rows, Sink};
+use rows::{Kernel, Rows};
+use sink::Sink;
 use top_two::TopTwo;
 
 /// What is measured.

@@ -1,6 +1,7 @@
 //! Scoring a whole pool, and the report of its invalid rows.
 
-use super::rows::{Rows, Sink};
+use super::rows::Rows;
+use super::sink::Sink;
 use super::{Invalid, Score};
 use crate::error::Result;
 use crate::matrix::Matrix;

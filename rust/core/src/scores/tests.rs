@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::pool::{InvalidRows, Output, score_pool};
-use super::rows::{Above, Sink};
+use super::sink::{Above, Sink};
 use super::*;
 use crate::element::{ElementKind, bf16, f16};
 use crate::parallel::Exec;

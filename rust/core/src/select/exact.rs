@@ -6,7 +6,8 @@ use super::noise::{LANES, Noise};
 use super::pass::{Floor, Pass, Worker};
 use crate::matrix::Matrix;
 use crate::scores::pool::{InvalidRows, Output};
-use crate::scores::rows::{Rows, Sink};
+use crate::scores::rows::Rows;
+use crate::scores::sink::Sink;
 use crate::scores::{Invalid, Score};
 
 /// Where the scores of a chunk come from, if each is needed in `f64`.

@@ -18,7 +18,8 @@ use crate::matrix::Matrix;
 use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::{InvalidRows, Output};
-use crate::scores::rows::{Above, Rows, Sink};
+use crate::scores::rows::Rows;
+use crate::scores::sink::{Above, Sink};
 
 /// Rows that are scored against one bar.
 const BLOCK: usize = 1024;

@@ -15,7 +15,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::*;
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::scores::pool::Output;
-use crate::scores::rows::{Rows, Sink};
+use crate::scores::rows::Rows;
+use crate::scores::sink::Sink;
 use crate::scores::{Aggregate, Invalid, Measure, Task};
 use crate::simd::Simd;
 
