@@ -10,13 +10,10 @@ import pytest
 from skactiveml.pool import average_kl_divergence
 
 import pickwise as pw
+from rivals import numpy_entropy, read
 
 MEMBERS, ROWS, CLASSES = 20, 500_000, 10
 SKACTIVEML_ROWS = 50_000
-
-
-def numpy_entropy(p):
-    return -(p * np.log(np.clip(p, 1e-12, 1))).sum(-1)
 
 
 def numpy_bald(c):
@@ -41,14 +38,6 @@ def numba_bald(c):
             total -= x * np.log(max(x, np.float32(1e-12)))
         out[i] = total + entropy / members
     return out
-
-
-@numba.njit(parallel=True, fastmath=True)
-def read(values):
-    total = np.float32(0)
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
 
 
 def skactiveml(c):

@@ -12,6 +12,7 @@ import pytest
 from skactiveml.pool import uncertainty_scores
 
 import pickwise as pw
+from rivals import numpy_entropy, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +28,6 @@ SKACTIVEML_NUMBERS = 10_000_000
 SKACTIVEML_METHODS = {"entropy": "entropy", "margin": "margin_sampling", "least_confidence": "least_confident"}
 
 
-def numpy_entropy(p):
-    return -(p * np.log(np.clip(p, 1e-12, 1))).sum(1)
-
-
 def numpy_margin(p):
     top = np.partition(p, -2, axis=1)
     return 1 - (top[:, -1] - top[:, -2])
@@ -41,14 +38,6 @@ def numpy_least_confidence(p):
 
 
 NUMPY = {"entropy": numpy_entropy, "margin": numpy_margin, "least_confidence": numpy_least_confidence}
-
-
-@numba.njit(parallel=True, fastmath=True)
-def read(values):
-    total = np.float32(0)
-    for i in numba.prange(values.size):
-        total += values[i]
-    return total
 
 
 @numba.njit(parallel=True, fastmath=True)
