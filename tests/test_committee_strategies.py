@@ -112,6 +112,14 @@ def test_what_is_no_committee_is_refused(pool, options, message):
         pw.select(pool, 1, "bald", **options)
 
 
+def test_invalid_rows_are_refused_even_where_they_may_be_skipped():
+    pool = committee(rows=20)
+    pool[2, 7, 0] = np.nan
+    for invalid in ("raise", "skip"):
+        with pytest.raises(ValueError, match=r"member 2: row 7 holds nan"):
+            pw.select(pool, 5, "bald", invalid=invalid)
+
+
 def test_members_are_not_written_to():
     pool = committee()
     pool.flags.writeable = False

@@ -161,7 +161,8 @@ def open_source(
                 "pool: expected a committee, an array of shape (members, rows, classes) or members one by one, "
                 f"got the path {str(pool)!r}; a .npy file is one by numpy.load(path, mmap_mode='r')"
             )
-    if strategy.is_of_committee or is_matrix_like(pool, probabilities, id):
+        return Source.of(strategy.read(pool, "pool"))
+    if is_matrix_like(pool, probabilities, id):
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))

@@ -35,6 +35,13 @@ def as_option(strategy: str | Strategy) -> str | dict[str, Any]:
     return strategy if isinstance(strategy, str) else {"strategy": strategy.name, **strategy.options}
 
 
+def from_option(option: Any) -> Strategy:
+    """Make the strategy that is an option of another: of a name, a strategy, or what `as_option` wrote."""
+    from pickwise.strategies import resolve
+
+    return resolve(**option) if isinstance(option, dict) else resolve(option)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking(Strategy):
     """A strategy that gives each row a score, whatever the other rows are, and chooses the highest."""
@@ -66,3 +73,10 @@ class Ranking(Strategy):
     def read(self, pool: Any, name: str, *, allow_empty: bool = False) -> Rows:
         """Borrow an array for the native part to rank: the pool itself, or scores that are made of it."""
         return as_rows(pool, name, min_classes=self.min_classes, allow_empty=allow_empty)
+
+
+def ranking_of(option: str | Strategy) -> Ranking:
+    """Make the ranking that is an option of another strategy, which has checked it."""
+    ranking = from_option(option)
+    assert isinstance(ranking, Ranking)  # noqa: S101
+    return ranking

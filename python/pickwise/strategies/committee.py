@@ -42,12 +42,12 @@ class Committee(Ranking):
 
     def read(self, pool: Any, name: str, *, allow_empty: bool = False) -> Rows:  # noqa: ARG002 - a committee has rows
         """Score the rows of a committee."""
-        return as_scores(self.score(pool), name)
+        return as_scores(getattr(committee, self.name)(pool, **self.arguments), name)
 
-    def score(self, pool: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the scores of the rows, in double precision."""
-        function = getattr(committee, self.name)
-        return np.asarray(function(pool, **self.options), np.float64)
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the function of the same name is called with, for scores in double precision."""
+        return self.options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +67,10 @@ class Disagreement(Committee):
     def __post_init__(self) -> None:
         native_score("entropy", binary=False, **self.options)  # a bad option is refused where it is written
 
-    def score(self, pool: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the scores of the rows, in double precision."""
-        function = getattr(committee, self.name)
-        return np.asarray(function(pool, **self.options, dtype=np.float64))
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the function of the same name is called with, for scores in double precision."""
+        return self.options | {"dtype": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True)

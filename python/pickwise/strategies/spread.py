@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pickwise import _native
 from pickwise.options import as_count, as_number, as_seed, one_of
-from pickwise.strategies.base import Ranking, Strategy, as_option
+from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
 
 if TYPE_CHECKING:
     from pickwise.options import RandomState
@@ -44,14 +44,13 @@ class Spread(Strategy):
     prefilter_by: str | Strategy = "margin"
 
     def __post_init__(self) -> None:
-        from pickwise.strategies import resolve
-
         one_of(self.metric, "metric", METRICS)
         if self.prefilter is not None:
             object.__setattr__(self, "prefilter", as_count(self.prefilter, "prefilter", least=1))
-        if isinstance(self.prefilter_by, dict):  # as `options` writes it
-            object.__setattr__(self, "prefilter_by", resolve(**self.prefilter_by))
-        if not isinstance(resolve(self.prefilter_by), Ranking):
+        by = from_option(self.prefilter_by)
+        if isinstance(self.prefilter_by, dict):
+            object.__setattr__(self, "prefilter_by", by)
+        if not isinstance(by, Ranking):
             raise ValueError(f"prefilter_by: expected one that ranks rows, got {self.prefilter_by!r}")  # noqa: TRY004
 
     def __repr__(self) -> str:
@@ -70,11 +69,7 @@ class Spread(Strategy):
     @property
     def ranking(self) -> Ranking:
         """What ranks rows for the prefilter."""
-        from pickwise.strategies import resolve
-
-        ranking = resolve(self.prefilter_by)
-        assert isinstance(ranking, Ranking)  # noqa: S101 - checked when it was made
-        return ranking
+        return ranking_of(self.prefilter_by)
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
         """Choose among points that are already checked; the functions and `pickwise.select` end here."""

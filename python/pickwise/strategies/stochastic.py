@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pickwise.options import as_number
-from pickwise.strategies.base import Ranking, Strategy, as_option
+from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
 
 if TYPE_CHECKING:
     from pickwise import _native
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Sampling(Strategy):
     """What the strategies have in common that draw rows by a score.
 
-    The rows of highest score are often alike. Drawn at random, a batch costs no more than the k highest, and holds
-    fewer copies [1]_. The draw is one without replacement: each row is drawn among those that are left, with
-    probability proportional to its weight. Its noise hashes the seed (``random_state``) with each row's id, so that it
-    depends neither on the chunks that a pool comes in nor on the number of threads.
+    The rows of highest score are often alike. A batch that is drawn at random holds fewer copies [1]_. The draw is one
+    without replacement: each row is drawn among those that are left, with probability proportional to its weight. Its
+    noise hashes the seed (``random_state``) with each row's id, so that it depends neither on the chunks that a pool
+    comes in nor on the number of threads.
 
     Parameters
     ----------
@@ -44,11 +44,9 @@ class Sampling(Strategy):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        from pickwise.strategies import resolve
-
-        if isinstance(self.score, dict):  # as `options` writes it
-            object.__setattr__(self, "score", resolve(**self.score))
-        chosen = resolve(self.score)
+        chosen = from_option(self.score)
+        if isinstance(self.score, dict):
+            object.__setattr__(self, "score", chosen)
         if not isinstance(chosen, Ranking) or not chosen.needs_matrix or chosen.noise is not None:
             raise ValueError(f"score: expected a strategy that gives rows a score, got {self.score!r}")
         object.__setattr__(self, "beta", as_number(self.beta, "beta"))
@@ -63,11 +61,7 @@ class Sampling(Strategy):
     @property
     def ranking(self) -> Ranking:
         """What scores rows."""
-        from pickwise.strategies import resolve
-
-        ranking = resolve(self.score)
-        assert isinstance(ranking, Ranking)  # noqa: S101 - checked when it was made
-        return ranking
+        return ranking_of(self.score)
 
 
 @dataclass(frozen=True, kw_only=True)
