@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -69,6 +70,14 @@ def pool(request: pytest.FixtureRequest, scale: float) -> Pool:
     return Pool(request.param, random_rows(int(rows * scale), classes))
 
 
+@numba.njit(parallel=True, fastmath=True)
+def sum_of(values):
+    total = np.float32(0)
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+
+
 class Race:
     """Times pickwise and its rivals in turn, round by round, so that a noisy moment of the machine hits all alike.
 
@@ -83,6 +92,12 @@ class Race:
 
     def rival(self, name: str, function: Callable[[], object]) -> None:
         self._rivals[name] = function, []
+
+    def read(self, pool: NDArray[np.float32]) -> None:
+        """Let in the limit of the machine, as "read speed": a parallel sum over rows that sum to one."""
+        flat = pool.reshape(-1)
+        assert sum_of(flat) == pytest.approx(flat.size / pool.shape[-1], rel=1e-2)
+        self.rival("read speed", lambda: sum_of(flat))
 
     def run(self, function: Callable[[], object], rounds: int = 15) -> None:
         self._benchmark.pedantic(function, setup=self._others, rounds=rounds)
