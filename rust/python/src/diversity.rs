@@ -2,8 +2,8 @@
 
 use numpy::{PyArray1, PyUntypedArray};
 use pickwise_core::distances::{
-    Metric, Nearest, Reach, density as core_density, nearest as core_nearest,
-    neighbours as core_neighbours,
+    Metric, Nearest, Reach, density as core_density, distances_before as core_distances_before,
+    nearest as core_nearest, neighbours as core_neighbours,
 };
 use pickwise_core::matrix::Matrix;
 use pickwise_core::select::{
@@ -253,4 +253,32 @@ pub(crate) fn neighbours<'py>(
         PyArray1::from_vec(py, found.rows),
         PyArray1::from_vec(py, found.distances),
     ))
+}
+
+/// How far each of some rows is from those before it and from what is labelled.
+#[pyfunction]
+#[pyo3(signature = (embeddings, metric, rows, *, labelled=None, centers=None))]
+pub(crate) fn distances_before<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    rows: &Bound<'_, PyUntypedArray>,
+    labelled: Option<&Bound<'_, PyUntypedArray>>,
+    centers: Option<&Bound<'_, PyUntypedArray>>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let rows = parse::slice::<i64>(rows, b"i", "rows")?;
+    let labelled = slice(labelled, b"i", "labelled")?.unwrap_or(&[]);
+    let centers = centers.map(|c| matrix(c, "centers")).transpose()?;
+    let bytes = view
+        .cols()
+        .saturating_mul(8 * rows.len())
+        .saturating_mul(rows.len());
+    let distances = enter(py, None, |door| {
+        door.run(bytes, |exec| {
+            core_distances_before(exec, &view, metric, rows, labelled, centers)
+        })
+    })?;
+    Ok(PyArray1::from_vec(py, distances))
 }

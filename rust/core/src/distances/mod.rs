@@ -21,7 +21,7 @@ pub(crate) use boxes::{EIGHT, FirstOfBox, PlaneCentres, ShowBox};
 pub use density::density;
 pub(crate) use exact::{Best, Sweep};
 pub(crate) use joint::{Beside, Join};
-pub use nearest::{Nearest, nearest};
+pub use nearest::{Nearest, distances_before, nearest};
 pub use neighbours::{Neighbours, Reach, neighbours};
 pub(crate) use screen::{GROUP, GROUPS, Pack, Screen, Screened};
 pub(crate) use space::{NARROW, Space, shift_rows};
