@@ -23,12 +23,14 @@ from pickwise.committee import (
 )
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.multilabel import max_loss, mean_max_loss, mmc
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
 from pickwise.strategies import (
+    MMC,
     Bald,
     ConsensusKL,
     Entropy,
@@ -38,6 +40,8 @@ from pickwise.strategies import (
     KMeansPlusPlus,
     LeastConfidence,
     Margin,
+    MaxLoss,
+    MeanMaxLoss,
     PowerSampling,
     PredictiveEntropy,
     Random,
@@ -50,6 +54,7 @@ from pickwise.strategies import (
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
+    "MMC",
     "Bald",
     "ConsensusKL",
     "Cover",
@@ -61,6 +66,8 @@ __all__ = [
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "MaxLoss",
+    "MeanMaxLoss",
     "PowerSampling",
     "PredictiveEntropy",
     "Random",
@@ -84,6 +91,9 @@ __all__ = [
     "kmeans_plusplus",
     "least_confidence",
     "margin",
+    "max_loss",
+    "mean_max_loss",
+    "mmc",
     "num_threads",
     "predictive_entropy",
     "ratio",
