@@ -23,6 +23,7 @@ from pickwise.committee import (
 )
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.explanation import Explanation
 from pickwise.multilabel import max_loss, mean_max_loss, mmc
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
@@ -61,6 +62,7 @@ __all__ = [
     "CoverReducer",
     "Entropy",
     "ExpectedEntropy",
+    "Explanation",
     "Given",
     "KCenter",
     "KMeansPlusPlus",
