@@ -23,12 +23,15 @@ from pickwise.committee import (
 )
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.explanation import Explanation
+from pickwise.multilabel import max_loss, mean_max_loss, mmc
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
 from pickwise.strategies import (
+    MMC,
     Bald,
     ConsensusKL,
     Entropy,
@@ -38,6 +41,8 @@ from pickwise.strategies import (
     KMeansPlusPlus,
     LeastConfidence,
     Margin,
+    MaxLoss,
+    MeanMaxLoss,
     PowerSampling,
     PredictiveEntropy,
     Random,
@@ -50,17 +55,21 @@ from pickwise.strategies import (
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
+    "MMC",
     "Bald",
     "ConsensusKL",
     "Cover",
     "CoverReducer",
     "Entropy",
     "ExpectedEntropy",
+    "Explanation",
     "Given",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "MaxLoss",
+    "MeanMaxLoss",
     "PowerSampling",
     "PredictiveEntropy",
     "Random",
@@ -84,6 +93,9 @@ __all__ = [
     "kmeans_plusplus",
     "least_confidence",
     "margin",
+    "max_loss",
+    "mean_max_loss",
+    "mmc",
     "num_threads",
     "predictive_entropy",
     "ratio",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import DTypeLike, NDArray
 
+    from pickwise.explanation import Explanation
     from pickwise.strategies import Strategy
 
 _ROWS_SHOWN = 5
@@ -54,6 +55,8 @@ class Selection:
     scores: NDArray[np.float64]
     strategy: Strategy
     skipped: int = 0
+    # Rows of the pool for `explain`. Not an argument, so that `replace` drops what may no longer fit.
+    _kept: NDArray[Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for array in (self.ids, self.indices, self.scores):
@@ -86,7 +89,8 @@ class Selection:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Selection, (self.ids, self.indices, self.scores, self.strategy, self.skipped)
+        state = None if self._kept is None else {"_kept": self._kept}
+        return Selection, (self.ids, self.indices, self.scores, self.strategy, self.skipped), state
 
     def __repr__(self) -> str:
         skipped = f", {self.skipped} invalid skipped" if self.skipped else ""
@@ -108,6 +112,47 @@ class Selection:
     def _figures(self) -> str:
         """Tell what there is to tell beside the rows."""
         return ""
+
+    def explain(self, probabilities: Any = None, *, classes: Any = None, top: int = 3) -> Explanation:
+        """Tell why each row was picked: its score, its most probable classes and, of a `Cover`, its distance.
+
+        Parameters
+        ----------
+        probabilities : array_like of shape (rows, classes), (rows,) or (members, rows, classes), optional
+            The pool that the rows were selected from, in memory, row for row, of which the selected ones are looked at;
+            1-D is *P(y=1)*. Logits where the strategy has ``from_logits=True``, else probabilities; of a committee the
+            mean is shown. By default what `select` has kept: a copy of the rows that it selected from an array or table
+            in memory, up to 10,000 of them and a million numbers (100,000 where the numbers of a row lie apart). Of
+            files, streams and reducers nothing is kept: read the rows at `indices`, or pass the pool here, as
+            ``numpy.load(path, mmap_mode="r")``, to see the classes. After a merge `indices` are not those of one pool.
+        classes : sequence of str, optional
+            The names of the classes, two for *P(y=1)*. By default their numbers.
+        top : int
+            How many classes are shown, the most probable first.
+
+        Returns
+        -------
+        Explanation
+            Rank, id, index and score of each row; then what else is known.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the probabilities are none, or too few for these rows, and if `classes` are not as many as there are.
+
+        Examples
+        --------
+        >>> import pickwise as pw
+        >>> pool = [[0.9, 0.1, 0.0], [0.25, 0.5, 0.25], [0.5, 0.375, 0.125]]
+        >>> pw.select(pool, k=2).explain(classes=["cat", "dog", "owl"], top=2)
+        Explanation of 2 rows by Margin(from_logits=False, temperature=1.0, task='multiclass', how='mean')
+          rank  id  index  score  class_1  p_1  class_2    p_2
+             1   2      2  0.875      cat  0.5      dog  0.375
+             2   1      1   0.75      dog  0.5      cat   0.25
+        """
+        from pickwise.explanation import explain
+
+        return explain(self, probabilities, classes, top)
 
     def plot(self, embeddings: Any, labelled: Any = None, *, sample: int = 10_000) -> Figure:
         """Draw the selected rows over the pool, projected to the two directions in which it is widest.
@@ -221,7 +266,8 @@ class Cover(Selection):
     __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _cover, (*super().__reduce__()[1], self.distances, self.radius, self.nearest)
+        _, arguments, state = super().__reduce__()
+        return _cover, (*arguments, self.distances, self.radius, self.nearest), state
 
     def _figures(self) -> str:
         return f", radius {self.radius:.6g}"

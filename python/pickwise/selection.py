@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
+from pickwise.explanation import keeping_rows
 from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "select", "top_k"]
 
 
+@keeping_rows
 def select(
     pool: Any,
     k: int,

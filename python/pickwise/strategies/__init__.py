@@ -15,12 +15,14 @@ from pickwise.strategies.committee import (
     VoteEntropy,
 )
 from pickwise.strategies.given import Given
+from pickwise.strategies.multilabel import MMC, MaxLoss, MeanMaxLoss
 from pickwise.strategies.random import Random
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
 from pickwise.strategies.stochastic import PowerSampling, SoftmaxSampling, SoftRank
 from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio, Uncertainty
 
 __all__ = [
+    "MMC",
     "REGISTRY",
     "Bald",
     "Committee",
@@ -32,6 +34,8 @@ __all__ = [
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "MaxLoss",
+    "MeanMaxLoss",
     "PowerSampling",
     "PredictiveEntropy",
     "Random",
@@ -52,6 +56,7 @@ REGISTRY: dict[str, type[Strategy]] = {
     for strategy in (
         *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
         *(PowerSampling, SoftmaxSampling, SoftRank, Given),
+        *(MaxLoss, MeanMaxLoss, MMC),
         *(Bald, ConsensusKL, PredictiveEntropy, ExpectedEntropy, VoteEntropy, VariationRatios),
     )
 }
