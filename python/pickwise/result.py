@@ -227,10 +227,49 @@ class Nearest(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cover(Selection):
+class Batch(Selection):
+    """A selection of rows that were chosen together, in the order in which they were picked.
+
+    It is a `Selection`, whose scores are what each pick added when it was picked: comparable with each other only as
+    far as its strategy says. Rows that had to be included come first, with the score infinity.
+
+    Attributes
+    ----------
+    distances : ndarray of float64 of shape (k,)
+        How far each pick was from all before it and from the labelled rows, by the metric of the strategy. Of the first
+        pick, with nothing labelled, infinity.
+    """
+
+    distances: NDArray[np.float64] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.distances.flags.writeable = False
+
+    def __eq__(self, other: object) -> bool:
+        same = super().__eq__(other)
+        if same is not True:
+            return same
+        assert isinstance(other, Batch)  # noqa: S101 - for the type checker
+        return np.array_equal(self.distances, other.distances)
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, arguments, state = super().__reduce__()
+        return _batch, (*arguments, self.distances), state
+
+
+def _batch(*fields: Any) -> Batch:
+    *selection, distances = fields
+    return Batch(*selection, distances=distances)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cover(Batch):
     """A selection of rows that are far from each other, in the order in which they were picked.
 
-    It is a `Selection`, whose scores are the distances (times the weights, if there were any).
+    It is a `Batch`, whose scores are the distances (times the weights, if there were any).
 
     Attributes
     ----------
@@ -243,13 +282,12 @@ class Cover(Selection):
         The nearest pick or labelled row of every row, if it was asked for.
     """
 
-    distances: NDArray[np.float64] = field(kw_only=True)
     radius: float = field(kw_only=True)
     nearest: Nearest | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for array in (self.distances, *(self.nearest or ())):
+        for array in self.nearest or ():
             array.flags.writeable = False
 
     def __eq__(self, other: object) -> bool:
@@ -257,7 +295,7 @@ class Cover(Selection):
         if same is not True:
             return same
         assert isinstance(other, Cover)  # noqa: S101 - for the type checker
-        if self.radius != other.radius or not np.array_equal(self.distances, other.distances):
+        if self.radius != other.radius:
             return False
         if self.nearest is None or other.nearest is None:
             return self.nearest is other.nearest
@@ -267,7 +305,7 @@ class Cover(Selection):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, arguments, state = super().__reduce__()
-        return _cover, (*arguments, self.distances, self.radius, self.nearest), state
+        return _cover, (*arguments, self.radius, self.nearest), state
 
     def _figures(self) -> str:
         return f", radius {self.radius:.6g}"
