@@ -24,7 +24,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import LogisticRegression
 
 import pickwise as pw
-from pickwise.strategies import REGISTRY
+from pickwise.strategies import REGISTRY, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,10 +124,10 @@ class Recipe:
     by: str = ""
 
 
-def uncertain(name: str, score: Callable[[Any], Any], by: str) -> Recipe:
+def uncertain(strategy: str | Strategy, score: Callable[[Any], Any], by: str) -> Recipe:
     """Give the strategy probabilities."""
     return Recipe(
-        lambda toy: pw.select(toy.probabilities(toy.rows), K, name, exclude=toy.labelled, random_state=0),
+        lambda toy: pw.select(toy.probabilities(toy.rows), K, strategy, exclude=toy.labelled, random_state=0),
         lambda toy, points: score(toy.probabilities(points)),
         by,
     )
@@ -222,7 +222,7 @@ RECIPES: dict[str, Recipe] = {
     "ratio": uncertain("ratio", pw.ratio, "ratio"),
     "random": Recipe(lambda toy: pw.select(toy.rows, K, "random", exclude=toy.labelled, random_state=0)),
     "power": uncertain("power", pw.entropy, "entropy"),
-    "softmax": uncertain("softmax", pw.entropy, "entropy"),
+    "softmax": uncertain(pw.SoftmaxSampling(beta=5), pw.entropy, "entropy"),
     "softrank": uncertain("softrank", pw.entropy, "entropy"),
     "given": Recipe(
         lambda toy: pw.select(own(toy, toy.rows), K, "given", exclude=toy.labelled), own, "margin times density"
@@ -252,7 +252,7 @@ RECIPES: dict[str, Recipe] = {
     "greedy_y": Recipe(
         lambda toy: pw.select(toy.numbers(toy.rows), K, "greedy_y", labelled=toy.labelled),
         lambda toy, points: unlike(toy, points, features=False),
-        "prediction, from the targets",
+        "gap of prediction to targets",
     ),
     "greedy_xy": Recipe(
         lambda toy: pw.select(toy.numbers(toy.rows), K, "greedy_xy", embeddings=toy.rows, labelled=toy.labelled),
