@@ -106,6 +106,12 @@ class Toy:
         """Predict them with each member."""
         return np.stack([member.predict_proba(points) for member in self.members])
 
+    def labels(self, points: Numbers) -> Numbers:
+        """Predict each class by itself, as if a row could be of several."""
+        kinds = (self.classes[self.labelled] == kind for kind in range(3))
+        models = [LogisticRegression(C=3.0).fit(self.rows[self.labelled], kind) for kind in kinds]
+        return np.stack([model.predict_proba(points)[:, 1] for model in models], axis=1)
+
     def numbers(self, points: Numbers) -> Numbers:
         """Predict numbers."""
         return np.asarray(self.regressor.predict(points))
@@ -138,6 +144,15 @@ def disputed(name: str, score: Callable[[Any], Any], by: str) -> Recipe:
     return Recipe(
         lambda toy: pw.select(toy.committee(toy.rows), K, name, exclude=toy.labelled, random_state=0),
         lambda toy, points: score(toy.committee(points)),
+        by,
+    )
+
+
+def several(name: str, score: Callable[[Numbers], Numbers], by: str) -> Recipe:
+    """Give it a probability for each label by itself."""
+    return Recipe(
+        lambda toy: pw.select(toy.labels(toy.rows), K, name, exclude=toy.labelled),
+        lambda toy, points: score(toy.labels(points)),
         by,
     )
 
@@ -181,6 +196,13 @@ def distances(points: Numbers, rows: Numbers) -> Numbers:
 def own(toy: Toy, points: Numbers) -> Numbers:
     """Score by something of one's own: the margin, where rows are dense."""
     return margin(toy, points) * dense(toy, points)
+
+
+def max_loss(p: Numbers, *, mean: bool) -> Numbers:
+    """Score by the loss if a row has its likeliest label only; or by the mean of that over the labels above 1/2."""
+    likely = (p > 0.5) if mean else np.zeros(p.shape, bool)
+    likely[np.arange(len(p)), p.argmax(1)] = True
+    return np.asarray((2 * (1 + p.sum(1, keepdims=True) - 2 * p)).mean(1, where=likely))
 
 
 def gradient(toy: Toy, points: Numbers) -> Numbers:
@@ -235,6 +257,9 @@ RECIPES: dict[str, Recipe] = {
     "variation_ratios": disputed("variation_ratios", pw.variation_ratios, "votes not for the winner"),
     "k_center": spread("k_center", far, "distance to labelled"),
     "kmeans++": spread("kmeans++", lambda toy, points: far(toy, points) ** 2, "squared distance to labelled"),
+    "max_loss": several("max_loss", lambda p: max_loss(p, mean=False), "loss"),
+    "mean_max_loss": several("mean_max_loss", lambda p: max_loss(p, mean=True), "loss"),
+    "mmc": several("mmc", lambda p: np.asarray(np.minimum(p, 1 - p).sum(1)), "loss"),
     "batch_bald": disputed("batch_bald", pw.bald, "BALD"),
     "badge": both("badge", gradient, "length of the gradient", knows_labelled=False),
     "cluster_margin": both("cluster_margin", margin, "margin", knows_labelled=False),
