@@ -14,9 +14,9 @@ from pickwise.arrays import BLOCK_BYTES, as_numpy, as_rows, is_array_like, row_c
 from pickwise.options import as_count
 from pickwise.pools import is_path_like, open_pool
 from pickwise.ranking import is_matrix_like
-from pickwise.result import Cover, Selection
+from pickwise.result import Batch, Selection
 from pickwise.scores import min_classes, native_score
-from pickwise.strategies import Given, Random, Spread
+from pickwise.strategies import Given, Joint, Random, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Explanation:
     Attributes
     ----------
     columns : dict of str to ndarray of shape (k,)
-        ``"rank"`` (from 1), ``"id"``, ``"index"``, ``"score"``; of a `Cover` ``"distance"``, to the nearest labelled
+        ``"rank"`` (from 1), ``"id"``, ``"index"``, ``"score"``; of a `Batch` ``"distance"``, to the nearest labelled
         row or earlier pick; then ``"class_1"``, ``"p_1"`` and so on, the most probable classes (their numbers, or
         names) and their probabilities, if these are known.
     strategy : Strategy
@@ -128,7 +128,7 @@ def explain(selection: Selection, probabilities: Any, classes: Any, top: Any) ->
         "index": selection.indices,
         "score": selection.scores,
     }
-    if isinstance(selection, Cover):
+    if isinstance(selection, Batch):
         columns["distance"] = selection.distances
     most = as_count(top, "top", least=1)
     given = probabilities is not None
@@ -174,7 +174,11 @@ def _rows_to_keep(
 ) -> NDArray[Any] | None:
     """Copy the selected rows of a pool, as `_rows_at` returns them, if that takes no time to speak of."""
     strategy = selection.strategy
-    if isinstance(_scoring(strategy), Given) or (isinstance(strategy, Spread) and not beside):
+    if (
+        isinstance(_scoring(strategy), Given)
+        or (isinstance(strategy, Joint) and not beside)
+        or _needs(strategy) == "targets"
+    ):
         return None
     if len(selection) > _MOST_ROWS or is_path_like(pool) or not is_array_like(pool):
         return None
@@ -297,7 +301,13 @@ def _task(scoring: Any) -> str:
 
 
 def _is_blind(strategy: Strategy) -> bool:
-    return isinstance(strategy, Spread) and strategy.prefilter is None
+    if isinstance(strategy, Spread):
+        return strategy.prefilter is None
+    return isinstance(strategy, Joint) and strategy.needs not in ("scores", "predictions")
+
+
+def _needs(strategy: Strategy) -> str | None:
+    return strategy.needs if isinstance(strategy, Joint) else None
 
 
 def _invalid(raw: NDArray[Any], scoring: Any, task: str | None) -> _native.InvalidRows | None:

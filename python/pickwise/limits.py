@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 Quota = tuple[str, "NDArray[np.int64]", int]
 """What groups are called, the group of each row (codes from 0), and the most rows of one group."""
-Apart = tuple[
-    "NDArray[Any]", str, float, "NDArray[Any] | None", "NDArray[np.int64] | None"
-]
+Apart = tuple["NDArray[Any]", str, float, "NDArray[Any] | None", "NDArray[np.int64] | None"]
 """Embeddings, metric, the least distance, and labelled rows: embeddings of others, and positions."""
 
 
@@ -54,9 +52,27 @@ class Limits:
         taken = picks if self.taken is None else np.concatenate([self.taken, picks])
         return replace(self, taken=taken)
 
-    def worth(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores for each unit of cost, for rows that are the whole pool."""
-        return scores if self.costs is None else scores / self.costs
+    def among(self, rows: NDArray[np.int64]) -> Limits:
+        """Return the limits of a pool that is a part of this one."""
+        places = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int64)
+        places[rows] = np.arange(len(rows))
+        apart = self.apart
+        if apart is not None:
+            matrix, metric, least, centers, labelled = apart
+            apart = matrix[rows], metric, least, centers, None if labelled is None else places[labelled]
+        return Limits(
+            [(name, _renumbered(groups[rows]), most) for name, groups, most in self.quotas],
+            None if self.costs is None else self.costs[rows],
+            self.budget,
+            apart,
+            None if self.taken is None else places[self.taken],
+        )
+
+    def worth(self, scores: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return scores for each unit of cost: of some rows, or of all."""
+        if self.costs is None:
+            return scores
+        return np.asarray(scores / (self.costs if rows is None else self.costs[rows]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +170,17 @@ def as_codes(x: Any, rows: int) -> NDArray[np.int64]:
     if len(array) != rows:
         raise ValueError(f"groups: expected {rows}, one for each row, got {len(array)}")
     if isinstance(array, np.ndarray) and array.dtype.kind in "biuUS":
-        return np.unique(array, return_inverse=True)[1].astype(np.int64, copy=False)
+        return _renumbered(array)
     codes: dict[Any, int] = {}
     items = array.tolist() if isinstance(array, np.ndarray) else array
     try:
         return np.fromiter((codes.setdefault(item, len(codes)) for item in items), np.int64, rows)
     except TypeError as error:
         raise TypeError(f"groups: expected integers, strings or other values that can be hashed: {error}") from None
+
+
+def _renumbered(codes: NDArray[Any]) -> NDArray[np.int64]:
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
 def as_costs(x: Any, rows: int) -> NDArray[np.float64]:

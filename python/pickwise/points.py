@@ -52,7 +52,9 @@ class Points:
     scores : ndarray of float64 of shape (rows,) or None
         How much each row is worth by itself, for strategies that ask for it.
     predictions : ndarray of shape (rows, classes) or None
-        The probabilities of the rows, for strategies that ask for them.
+        The probabilities of the rows, or predicted targets, for strategies that ask for them.
+    center_targets : ndarray of shape (labelled, targets) or None
+        The targets of the centres.
     skipped : int
         Invalid rows among those excluded.
     """
@@ -68,6 +70,7 @@ class Points:
     limits: Limits | None = None
     scores: NDArray[np.float64] | None = None
     predictions: NDArray[Any] | None = None
+    center_targets: NDArray[Any] | None = None
     skipped: int = 0
 
     @classmethod
@@ -85,6 +88,7 @@ class Points:
         predicted: NDArray[np.int64] | None = None,
         scores: NDArray[np.float64] | None = None,
         predictions: NDArray[Any] | None = None,
+        center_targets: NDArray[Any] | None = None,
         clip: bool = False,
         metric: str = "euclidean",
         skip_invalid: bool = False,
@@ -112,6 +116,11 @@ class Points:
             limits = wishes.over(
                 rows, predicted=predicted, embeddings=matrix, metric=metric, centers=centers, labelled=positions
             )
+        if center_targets is not None and len(center_targets) != (0 if centers is None else len(centers)):
+            raise ValueError(
+                f"targets: expected one for each labelled row that is not in the pool, "
+                f"{0 if centers is None else len(centers)}, got {len(center_targets)}"
+            )
         taken = None if limits is None else limits.taken
         mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
         if taken is not None:
@@ -132,6 +141,7 @@ class Points:
             limits,
             scores,
             predictions,
+            center_targets,
             skipped,
         )
 
@@ -176,11 +186,36 @@ class Points:
 
     def candidates(self) -> NDArray[np.int64]:
         """List the rows that may be picked."""
-        barred = np.zeros(len(self.embeddings), bool) if self.exclude is None else self.exclude != 0
+        barred = self.barred()
+        return np.arange(len(self.embeddings)) if barred is None else np.flatnonzero(barred == 0)
+
+    def compact(self) -> tuple[Points, NDArray[np.int64] | None]:
+        """Leave out what is excluded: the pool without it, and the positions of its rows here, None if it is all."""
+        if self.exclude is None or not self.exclude.any():
+            return self, None
+        rows = np.flatnonzero(self.exclude == 0)
+        labelled = None
         if self.labelled is not None:
-            barred = barred.copy()
-            barred[self.labelled] = True
-        return np.flatnonzero(~barred)
+            labelled = np.searchsorted(rows, self.labelled[self.exclude[self.labelled] == 0])
+        part = replace(
+            self,
+            embeddings=self.embeddings[rows],
+            ids=None,
+            labelled=labelled,
+            exclude=None,
+            limits=None if self.limits is None else self.limits.among(rows),
+            scores=None if self.scores is None else self.scores[rows],
+            predictions=None if self.predictions is None else self.predictions[rows],
+        )
+        return part, rows
+
+    def barred(self) -> NDArray[np.uint8] | None:
+        """Mark what is excluded or labelled."""
+        if self.labelled is None:
+            return self.exclude
+        mask = np.zeros(len(self.embeddings), np.uint8) if self.exclude is None else self.exclude.copy()
+        mask[self.labelled] = 1
+        return mask
 
     def admit(self, order: NDArray[np.int64], k: int, picks: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return the first `k` rows of an order that keep to the limits, some rows having been picked."""
@@ -321,9 +356,7 @@ def _room(
             "leave at least one out"
         )
     if k > available + taken and not clip:
-        raise too_few(
-            k, available + taken, rows=rows, skipped=skipped, labelled=rows - excluded - available - taken
-        )
+        raise too_few(k, available + taken, rows=rows, skipped=skipped, labelled=rows - excluded - available - taken)
     return min(k - taken, available)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_points, as_rows, stacked
+from pickwise import _native
+from pickwise.arrays import BLOCK_BYTES, Rows, as_points, as_rows, stacked
 from pickwise.ids import as_ids
 from pickwise.options import one_of
 from pickwise.points import Points
-from pickwise.scores import invalid_rows, native_score
+from pickwise.scores import invalid_rows, native_score, score_dtype
 from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pickwise.options import RandomState
     from pickwise.progress import CoverProgress
     from pickwise.result import Batch
+
+Needs: TypeAlias = Literal["embeddings", "scores", "predictions", "targets"]
 
 METRICS = ("euclidean", "sqeuclidean", "cosine")
 
@@ -30,9 +33,9 @@ class Joint(Strategy):
 
     Attributes
     ----------
-    needs : {"embeddings", "scores", "predictions"}
+    needs : {"embeddings", "scores", "predictions", "targets"}
         What the pool of `select` is: embeddings; or probabilities with embeddings beside them, of which a score is
-        enough, or which are needed as they are.
+        enough, or which are needed as they are; or predicted targets with embeddings beside them.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ class Joint(Strategy):
         How far two rows are from each other. Cosine is 1 - cos.
     """
 
-    needs: ClassVar[Literal["embeddings", "scores", "predictions"]] = "embeddings"
+    needs: ClassVar[Needs] = "embeddings"
     metric: str = "euclidean"
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class Scored(Joint):
         As in `Joint`.
     """
 
-    needs: ClassVar[Literal["embeddings", "scores", "predictions"]] = "scores"
+    needs: ClassVar[Needs] = "scores"
     score: str | Strategy = "margin"
 
     def __post_init__(self) -> None:
@@ -112,14 +115,16 @@ def choose_rows(
     clip: bool = False,
     progress: CoverProgress = None,
     pool: Any = None,
-    start: Any = None,
+    targets: NDArray[Any] | None = None,
 ) -> Batch:
     """Choose from arrays; the functions of the strategies end here.
 
     Parameters
     ----------
     pool : array_like, optional
-        What the strategy needs beside embeddings: what its score is made of, or probabilities.
+        What the strategy needs beside embeddings: what its score is made of, probabilities, or predicted targets.
+    targets : ndarray of shape (labelled, targets), optional
+        What is known of labelled rows that are not in the pool.
     """
     scores = predictions = None
     if strategy.needs == "scores":
@@ -129,6 +134,9 @@ def choose_rows(
     elif strategy.needs == "predictions":
         predictions = as_predictions(pool, "probabilities", from_logits=bool(getattr(strategy, "from_logits", False)))
         _refuse_other_rows(len(predictions), embeddings)
+    elif strategy.needs == "targets":
+        predictions = pool
+        _refuse_other_rows(len(pool), embeddings)
     points = Points.read(
         embeddings,
         k,
@@ -139,7 +147,7 @@ def choose_rows(
         metric=strategy.metric,
         scores=scores,
         predictions=predictions,
-        start=start,
+        center_targets=targets,
     )
     return strategy.choose(points, random_state, progress)
 
@@ -152,8 +160,6 @@ def _refuse_other_rows(count: int, embeddings: Any) -> None:
 
 def score_pool(ranking: Ranking, pool: Any, name: str) -> NDArray[np.float64]:
     """Score all rows of a pool in memory, in double precision."""
-    from pickwise import _native
-
     rows = ranking.read(pool, name)
     criterion = ranking.criterion(binary=rows.binary)
     out = np.empty(rows.shape[0])
@@ -180,19 +186,17 @@ def as_predictions(x: Any, name: str, *, from_logits: bool) -> NDArray[Any]:
     return matrix_of_predictions(rows, name, from_logits=from_logits)
 
 
-def matrix_of_predictions(rows: Rows, name: str, *, from_logits: bool) -> NDArray[Any]:
+def matrix_of_predictions(rows: Rows, name: str, *, from_logits: bool, check: bool = True) -> NDArray[Any]:
     """Put rows of probabilities into one matrix, without a copy where they lie in one; logits through a softmax."""
-    from pickwise import _native
-
     score = native_score("margin", binary=rows.binary, from_logits=from_logits)
     matrix = stacked(rows.blocks(), (rows.shape[0], 1) if rows.binary else rows.shape, rows.dtype)
-    found = _native.score(matrix, score, np.empty(len(matrix), np.float32 if rows.dtype != np.float64 else np.float64))
+    found = _native.score(matrix, score, np.empty(len(matrix), score_dtype(rows.dtype, None))) if check else None
     if found is not None:
         raise invalid_rows(name, found, of=f"{len(matrix)} rows", dtype=rows.dtype, from_logits=from_logits)
     if not rows.binary and not from_logits:
         return matrix
     out = np.empty((len(matrix), 2 if rows.binary else matrix.shape[1]), np.float64)
-    step = max(1, (1 << 22) // (8 * out.shape[1]))
+    step = max(1, BLOCK_BYTES // (8 * out.shape[1]))
     for begin in range(0, len(out), step):
         block = matrix[begin : begin + step].astype(np.float64)
         if rows.binary:

@@ -224,13 +224,15 @@ type Neighbourhood<'py> = (
 
 /// The neighbours of every row: so many of the nearest, or all within a distance.
 #[pyfunction]
-#[pyo3(signature = (embeddings, metric, *, nearest=None, within=None, most=usize::MAX, progress=None))]
+#[pyo3(signature = (embeddings, metric, *, nearest=None, within=None, mutual=false, most=usize::MAX, progress=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
 pub(crate) fn neighbours<'py>(
     py: Python<'py>,
     embeddings: &Bound<'_, PyUntypedArray>,
     metric: &str,
     nearest: Option<usize>,
     within: Option<f64>,
+    mutual: bool,
     most: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Neighbourhood<'py>> {
@@ -245,7 +247,8 @@ pub(crate) fn neighbours<'py>(
     let bytes = size.saturating_mul(view.rows()).saturating_mul(view.rows());
     let found = enter(py, progress.as_ref(), |door| {
         door.run(bytes, |exec| {
-            core_neighbours(exec, &view, metric, reach, most)
+            let found = core_neighbours(exec, &view, metric, reach, most)?;
+            Ok(if mutual { found.mutual() } else { found })
         })
     })?;
     Ok((

@@ -47,6 +47,48 @@ pub struct Neighbours {
     pub distances: Vec<f64>,
 }
 
+impl Neighbours {
+    /// The same where being neighbours is mutual, and every row is its own neighbour too;
+    /// by position.
+    #[must_use]
+    pub fn mutual(self) -> Self {
+        let rows = self.starts.len().saturating_sub(1);
+        let range = |row: usize| self.starts[row] as usize..self.starts[row + 1] as usize;
+        // By position, so that a neighbour is found at once.
+        let mut own: Vec<(u32, f64)> = Vec::with_capacity(self.rows.len());
+        for row in 0..rows {
+            let first = own.len();
+            own.extend(range(row).map(|at| (self.rows[at], self.distances[at])));
+            own[first..].sort_unstable_by_key(|(other, _)| *other);
+        }
+        let knows = |row: usize, other: usize| {
+            let list = &own[range(row)];
+            list.binary_search_by_key(&(other as u32), |(other, _)| *other).is_ok()
+        };
+        // Rows are gone through in order, so those that others bring come in order, too.
+        let mut brought: Vec<Vec<(u32, f64)>> = vec![Vec::new(); rows];
+        for row in 0..rows {
+            for (other, distance) in &own[range(row)] {
+                if !knows(*other as usize, row) {
+                    brought[*other as usize].push((row as u32, *distance));
+                }
+            }
+        }
+        let mut out = Self::default();
+        out.starts.push(0);
+        for (row, brought) in brought.into_iter().enumerate() {
+            let mut all = brought;
+            all.extend_from_slice(&own[range(row)]);
+            all.push((row as u32, 0.0));
+            all.sort_unstable_by_key(|(other, _)| *other);
+            out.rows.extend(all.iter().map(|(other, _)| *other));
+            out.distances.extend(all.iter().map(|(_, distance)| *distance));
+            out.starts.push(out.rows.len() as i64);
+        }
+        out
+    }
+}
+
 /// Finds the neighbours of all rows of `matrix`, `most` of them in all.
 ///
 /// # Errors
