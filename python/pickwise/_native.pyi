@@ -10,12 +10,19 @@ __all__ = [
     "Score",
     "TopK",
     "__version__",
+    "admit",
     "build_info",
+    "density",
+    "distances_before",
+    "facility_location",
     "first_repeated",
     "get_num_threads",
+    "gradient_lengths",
     "k_center",
     "kmeans_plusplus",
     "nearest",
+    "neighbours",
+    "ranked_batch",
     "score",
     "score_committee",
     "set_num_threads",
@@ -130,8 +137,7 @@ def k_center(
     start: int | None = None,
     weights: NDArray[np.float64] | None = None,
     exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
-    groups: NDArray[np.int64] | None = None,
-    max_per_group: int | None = None,
+    limits: object = None,
     min_distance: float | None = None,
     outliers: int = 0,
     progress: Callable[[int, float], object] | None = None,
@@ -147,6 +153,8 @@ def kmeans_plusplus(
     start: int | None = None,
     weights: NDArray[np.float64] | None = None,
     exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    limits: object = None,
+    predictions: NDArray[Any] | None = None,
     progress: Callable[[int, float], object] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], float, int]: ...
 def nearest(
@@ -155,3 +163,52 @@ def nearest(
     metric: str,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+def distances_before(
+    embeddings: NDArray[Any],
+    metric: str,
+    rows: NDArray[np.int64],
+    *,
+    labelled: NDArray[np.int64] | None = None,
+    centers: NDArray[Any] | None = None,
+) -> NDArray[np.float64]: ...
+def gradient_lengths(embeddings: NDArray[Any], predictions: NDArray[Any]) -> NDArray[np.float64]: ...
+def density(embeddings: NDArray[Any], progress: Callable[[int], object] | None = None) -> NDArray[np.float64]: ...
+def neighbours(
+    embeddings: NDArray[Any],
+    metric: str,
+    *,
+    nearest: int | None = None,
+    within: float | None = None,
+    mutual: bool = False,
+    most: int = ...,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]: ...
+def facility_location(
+    starts: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    values: NDArray[np.float64] | None,
+    k: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    covered: NDArray[np.float64] | None = None,
+    exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    limits: object = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+def ranked_batch(
+    embeddings: NDArray[Any],
+    k: int,
+    *,
+    metric: str,
+    uncertainty: NDArray[np.float64] | None = None,
+    alpha: float | None = None,
+    targets: NDArray[Any] | None = None,
+    centers: NDArray[Any] | None = None,
+    center_targets: NDArray[Any] | None = None,
+    labelled: NDArray[np.int64] | None = None,
+    start: int | None = None,
+    exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    limits: object = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]: ...
+def admit(order: NDArray[np.int64], rows: int, k: int, limits: object) -> NDArray[np.int64]: ...

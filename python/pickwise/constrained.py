@@ -114,7 +114,7 @@ def _within(best: Selection, limits: Limits, rows: int, k: int | None, labelled:
 
 
 def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
-    """What rows are worth: their scores for each unit of cost; of a draw, their chance for each."""
+    """Tell what rows are worth: their scores for each unit of cost; of a draw, their chance for each."""
     if limits.costs is None:
         return best.scores
     beta = getattr(best.strategy, "beta", None)
@@ -124,7 +124,7 @@ def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
         raise ValueError(
             f"costs: expected scores of 0 or more, which can be divided by a cost, got {best.scores.min():.6g}"
         )
-    return limits.worth(best.scores, best.indices)
+    return np.asarray(limits.worth(best.scores, best.indices), np.float64)
 
 
 class Votes:
@@ -162,7 +162,7 @@ class Votes:
         """Return the classes, of a pool of so many rows."""
         classes = np.concatenate(self._parts)
         assert len(classes) == rows  # noqa: S101 - all were read
-        return classes
+        return classes.astype(np.int64, copy=False)
 
     def _of_committee(self) -> NDArray[np.int64]:
         pool = self._pool
@@ -180,4 +180,4 @@ class Votes:
                 p /= p.sum(1, keepdims=True)
             total = p if total is None else total + p
         assert total is not None  # noqa: S101 - an empty committee has been refused
-        return total.argmax(1).astype(np.int64)
+        return np.asarray(total.argmax(1), np.int64)

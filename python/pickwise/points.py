@@ -128,7 +128,8 @@ class Points:
             positions = taken if positions is None else np.union1d(positions, taken)
         mask, skipped = _without_invalid(matrix, mask, metric) if skip_invalid else (mask, 0)
         wanted, clip = (rows, True) if k is None else (as_k(k), clip)
-        room = _room(wanted, rows, mask, positions, 0 if taken is None else len(taken), skipped, clip=clip)
+        count = 0 if taken is None else len(taken)
+        room = _room(wanted, rows, mask, positions, taken=count, skipped=skipped, clip=clip)
         return cls(
             matrix,
             room,
@@ -336,9 +337,9 @@ def _room(
     rows: int,
     exclude: NDArray[np.uint8] | None,
     labelled: NDArray[np.int64] | None,
+    *,
     taken: int,
     skipped: int,
-    *,
     clip: bool,
 ) -> int:
     """Count the rows to pick beside those that are taken, and refuse to pick more than there are."""

@@ -61,25 +61,46 @@ def select(
         - a path, a glob or a folder of ``.npy`` or ``.parquet`` files;
         - an iterable of chunks, each an array or a pair of an array and its ids.
 
-        For ``"k_center"`` and ``"kmeans++"`` embeddings of shape (rows, dims) instead: a matrix in memory and a single
-        ``.npy`` file are used where they are, what comes in chunks is copied into one matrix.
-    k : int
-        How many rows to select, from 1 to all.
+        For strategies that go by embeddings alone (``"k_center"``, ``"kmeans++"``, ``"typiclust"``, ``"prob_cover"``,
+        ``"max_herding"``, ``"facility_location"``, ``"greedy_x"``) embeddings of shape (rows, dims) instead: a matrix
+        in memory and a single ``.npy`` file are used where they are, what comes in chunks is copied into one matrix.
+        For committees an array of shape (members, rows, classes), or members one by one.
+    k : int, optional
+        How many rows to select, from 1 to all. May be left out where a `budget` is given.
     strategy : str or Strategy
+        A name, or an object with options such as ``Entropy(from_logits=True)`` or ``KCenter(prefilter=10)``. The names:
         ``"entropy"``, ``"margin"``, ``"least_confidence"``, ``"ratio"`` or ``"random"``; ``"given"`` for a pool of
-        scores; ``"power"``, ``"softmax"`` or ``"softrank"``, which draw rows by such a score; ``"k_center"`` or
-        ``"kmeans++"``; or an object with options such as ``Entropy(from_logits=True)`` or ``KCenter(prefilter=10)``.
+        scores; ``"power"``, ``"softmax"`` or ``"softrank"``, which draw rows by such a score; ``"bald"`` and others for
+        committees; ``"max_loss"`` and others for rows of several labels; those above for embeddings; and ``"badge"``,
+        ``"uncertainty_herding"``, ``"cluster_margin"``, ``"ranked_batch"``, ``"density_weighted"``, ``"hybrid"`` and
+        ``"greedy_xy"`` for a pool with embeddings beside it. The table in the documentation tells which to take.
     embeddings : array_like of shape (rows, dims), or path, optional
-        For "k_center" and "kmeans++": the embeddings of the pool, row for row. The pool may then be anything that
-        knows its ids or, with a prefilter, its probabilities.
+        For strategies that choose rows together, and for `min_distance`: the embeddings of the pool, row for row. The
+        pool may then be anything that knows its ids or, where these are needed, its probabilities.
     labelled : array_like, optional
-        For "k_center" and "kmeans++": rows that are labelled already, as `k_center` takes them.
+        With embeddings: rows that are labelled already, as `k_center` takes them.
     ids : array_like of int or str, optional
         One for each row, each different. Without them a row is known by its position.
     exclude : array_like of bool or int, optional
         Rows that must not be selected: a mask as long as the pool, or positions.
     exclude_ids : array_like of int or str, optional
         The same by id; ids that are not in the pool are fine.
+    must_include : array_like of bool or int, optional
+        Rows that are in the selection whatever they score, and count towards `k`: a mask or positions. They come first,
+        and where rows are chosen together the others are chosen with them in view.
+    max_per_class : int, optional
+        The most rows of one predicted class. The pool must hold probabilities.
+    groups : array_like of shape (rows,), optional
+        The group of each row (a document, a site, a customer): integers, strings, or anything that can be hashed.
+    max_per_group : int, optional
+        The most rows of one group.
+    costs : array_like of shape (rows,), optional
+        What the label of each row costs: finite, above 0. Rows are then selected by their score for each unit of cost.
+    budget : float, optional
+        What all labels may cost together. Rows that would pass it are passed over, until none fits.
+    min_distance : float, optional
+        No two rows are nearer than this, nor is one to a labelled row: by their `embeddings` and the metric of the
+        strategy, Euclidean where it has none.
     ties : {"first", "random"}
         Among equal scores: the lower id first (strings by their bytes), or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
@@ -103,9 +124,9 @@ def select(
     -------
     Selection
         Best first. Scores are float64, and the order is that of float64 arithmetic on the given numbers. For "power",
-        "softmax" and "softrank" they are the scores with the noise, in the order in which rows are drawn. For
-        "k_center" and "kmeans++" it is a `Cover`, in the order of picking, and scores are distances to the rows picked
-        before and the labelled rows, with a prefilter as well.
+        "softmax" and "softrank" they are the scores with the noise, in the order in which rows are drawn. Of strategies
+        that choose rows together it is a `Batch` in the order of picking, whose scores their functions explain; of
+        "k_center" and "kmeans++" a `Cover`, whose scores are distances to the rows picked before and the labelled rows.
 
     Raises
     ------
@@ -113,19 +134,29 @@ def select(
         If an argument is of a type that makes no sense, such as integer probabilities or an array on a GPU.
     ValueError
         If an argument has a value that makes no sense: an empty pool, fewer than two classes, more rows wanted than
-        there are, ids that repeat or are not as many as rows; and for rows that are no probabilities, unless `invalid`
-        is "skip".
+        there are, ids that repeat or are not as many as rows, rows that must be in and must not; and for rows that are
+        no probabilities, unless `invalid` is "skip".
+
+    Warns
+    -----
+    UserWarning
+        If fewer than `k` rows keep to the limits.
 
     See Also
     --------
     reducer : The same piece by piece.
     top_k : The same by scores that are there already.
-    k_center, kmeans_plusplus : Functions with more options.
+    k_center, badge, typiclust : Functions of strategies that choose rows together, with more options.
 
     Notes
     -----
     Scores and top-k are one pass over the pool, on as many threads as `get_num_threads` tells; each needs
     memory for O(k) rows, whatever the pool. The result does not depend on threads, chunks, memory layout or CPU.
+
+    Limits (`must_include` to `min_distance`) hold for every strategy. Rows are taken in the order of the strategy, and
+    those that break a limit are passed over; strategies that choose rows together know of it as they choose. Selections
+    by a score then read the pool again where not enough of the best fit in; with costs, and of pools that can be read
+    only once, all rows are ranked, which takes memory for all.
 
     Examples
     --------
@@ -139,6 +170,8 @@ def select(
     >>> embeddings = np.array([[0.0, 1.0], [2.0, 2.0], [2.0, 2.1], [9.0, 9.0]])
     >>> pw.select(pool, 2, pw.KCenter(prefilter=2), embeddings=embeddings, labelled=[0]).ids  # margins: 1, 2, 3 and 0
     array([3, 2])
+    >>> pw.select(pool, 2, "margin", groups=["a", "b", "b", "c"], max_per_group=1).ids
+    array([2, 3])
     """
     chosen = resolve(strategy)
     wanted = as_k(k) if k is not None or budget is None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import numpy as np
 from pickwise.arrays import as_points, as_rows, row_count
 from pickwise.constrained import Votes
 from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
-from pickwise.limits import Wishes
 from pickwise.options import one_of
 from pickwise.points import Points, as_labelled
 from pickwise.pools import is_path_like, open_pool
@@ -24,6 +22,7 @@ from pickwise.strategies.joint import matrix_of_predictions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pickwise.limits import Wishes
     from pickwise.progress import CoverProgress, Progress
     from pickwise.result import Batch
     from pickwise.strategies import Joint, Ranking

@@ -15,8 +15,8 @@ _STEPS = 60
 def fit_temperature(logits: Any, labels: Any) -> float:
     r"""Find the temperature at which a model is as sure of labelled rows as it is right.
 
-    It minimises the mean of :math:`-\ln \mathrm{softmax}(z / T)_y` over the rows. Strategies take it beside logits, such
-    as ``Margin(from_logits=True, temperature=...)``.
+    It minimises the mean of :math:`-\ln \mathrm{softmax}(z / T)_y` over the rows. Strategies take it beside logits,
+    such as ``Margin(from_logits=True, temperature=...)``.
 
     Parameters
     ----------

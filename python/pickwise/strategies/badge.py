@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from pickwise import _native
 from pickwise.arrays import as_points
 from pickwise.options import as_seed
@@ -14,6 +12,7 @@ from pickwise.strategies.joint import Joint, Needs, as_predictions, choose_rows
 from pickwise.strategies.uncertainty import Margin
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from pickwise.options import RandomState
@@ -91,8 +90,8 @@ def badge(
     r"""Draw rows whose gradients at the last layer are long, as the model is unsure, and far from each other.
 
     The gradient that a row would give, were its predicted class the true one, is the outer product :math:`a \otimes x`
-    of :math:`a = p - e_{\hat y}` and its embedding x. Rows are drawn as the seeds of k-means++ are: the longest gradient
-    first, then each with a probability proportional to its squared distance to the nearest of those before it.
+    of :math:`a = p - e_{\hat y}` and its embedding x. Rows are drawn as the seeds of k-means++ are: the longest
+    gradient first, then each with a probability proportional to its squared distance to the nearest of those before it.
 
     Parameters
     ----------
@@ -130,8 +129,8 @@ def badge(
 
     Notes
     -----
-    After [1]_. :math:`\langle a \otimes x, b \otimes y \rangle = \langle a, b \rangle \langle x, y \rangle`, so a distance
-    costs classes + dims steps and nothing of size classes times dims exists; where the difference cancels it is summed
+    After [1]_. :math:`\langle a \otimes x, b \otimes y \rangle = \langle a, b \rangle \langle x, y \rangle`, so a
+    distance costs classes + dims steps and nothing of size classes times dims exists; where the difference cancels it is summed
     from differences. All in float64. The draw is lazy, as that of `kmeans_plusplus`: part of rows * k distances, and
     memory for O(rows + k * (classes + dims)) numbers beside the input. Logits and *P(y=1)* are copied once.
 

@@ -139,8 +139,8 @@ def cluster_margin(
 
     Notes
     -----
-    After [1]_, with k-means (scikit-learn's) of the unsure rows in place of hierarchical clusters of the whole pool. One
-    pass over the probabilities, and k-means of factor * k rows.
+    After [1]_, with k-means (scikit-learn's) of the unsure rows in place of hierarchical clusters of the whole pool.
+    One pass over the probabilities, and k-means of factor * k rows.
 
     References
     ----------

@@ -91,8 +91,8 @@ def density(embeddings: Any) -> NDArray[np.float64]:
 
     Notes
     -----
-    The mean of cosines is the cosine with a mean, so two passes over the embeddings are enough: linear in the rows, where
-    the formula of [1]_ reads as if it were their square.
+    The mean of cosines is the cosine with a mean, so two passes over the embeddings are enough: linear in the rows,
+    where the formula of [1]_ reads as if it were their square.
 
     References
     ----------

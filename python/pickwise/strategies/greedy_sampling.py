@@ -189,8 +189,8 @@ def greedy_x(
     References
     ----------
     .. [1] H. Yu and S. Kim. Passive sampling for regression. ICDM 2010.
-    .. [2] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences 474,
-       2019.
+    .. [2] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences
+       474, 2019.
 
     Examples
     --------
@@ -257,8 +257,8 @@ def greedy_y(
 
     References
     ----------
-    .. [1] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences 474,
-       2019.
+    .. [1] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences
+       474, 2019.
 
     Examples
     --------
@@ -335,8 +335,8 @@ def greedy_xy(
 
     References
     ----------
-    .. [1] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences 474,
-       2019.
+    .. [1] D. Wu, C.-T. Lin and J. Huang. Active learning for regression using greedy sampling. Information Sciences
+       474, 2019.
 
     Examples
     --------

@@ -69,7 +69,7 @@ class Hybrid(Joint):
         if not isinstance(by, Ranking):
             raise ValueError(f"by: expected one that ranks rows, got {self.by!r}")  # noqa: TRY004
         if not isinstance(then, Joint) or isinstance(then, Hybrid) or then.needs not in ("embeddings", "scores"):
-            raise ValueError(  # noqa: TRY004
+            raise ValueError(
                 f"then: expected one that chooses rows together by embeddings or scores, got {self.then!r}"
             )
 

@@ -149,8 +149,8 @@ def prob_cover(
 
     Notes
     -----
-    After [1]_, greedily and lazily. All rows meet all others once, in single precision; only those that are too near the
-    radius to tell are measured exactly. 4 bytes for each pair within the radius.
+    After [1]_, greedily and lazily. All rows meet all others once, in single precision; only those that are too near
+    the radius to tell are measured exactly. 4 bytes for each pair within the radius.
 
     References
     ----------
