@@ -69,4 +69,4 @@ def clusters_of(
 def as_directions(matrix: NDArray[Any]) -> NDArray[Any]:
     """Scale rows to length one."""
     wide: NDArray[np.floating[Any]] = matrix.astype(np.float64 if matrix.dtype == np.float64 else np.float32)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
