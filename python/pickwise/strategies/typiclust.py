@@ -13,8 +13,6 @@ from pickwise.options import as_count, as_seed
 from pickwise.strategies.joint import Joint, choose_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from pickwise.options import RandomState
@@ -83,7 +81,7 @@ class TypiClust(Joint):
         order = np.lexsort((-sizes, covered, sizes <= _SMALL)).tolist()
         free = pool.candidates()
         members = np.split(free[np.argsort(labels[free], kind="stable")], np.cumsum(np.bincount(labels[free]))[:-1])
-        queues: dict[int, Iterator[tuple[int, float]]] = {}
+        queues: dict[int, _Queue] = {}
         picks: list[int] = []
         scores: list[float] = []
         while order and len(picks) < pool.k:
@@ -92,8 +90,8 @@ class TypiClust(Joint):
                     break
                 if cluster not in queues:
                     own = members[cluster] if cluster < len(members) else free[:0]
-                    queues[cluster] = iter(self._typical(pool, own))
-                pick = self._next(pool, queues[cluster], picks)
+                    queues[cluster] = self._typical(pool, own)
+                pick = queues[cluster].next(pool, picks)
                 if pick is None:
                     order.remove(cluster)
                     continue
@@ -103,24 +101,35 @@ class TypiClust(Joint):
                     report(len(picks), pick[1])
         return np.array(picks, np.int64), np.array(scores)
 
-    @staticmethod
-    def _next(pool: Points, queue: Iterator[tuple[int, float]], picks: list[int]) -> tuple[int, float] | None:
-        for row, score in queue:
-            if pool.limits is None or len(pool.admit(np.array([row]), 1, np.array(picks, np.int64))):
-                return row, score
-        return None
-
-    def _typical(self, pool: Points, members: NDArray[np.int64]) -> list[tuple[int, float]]:
+    def _typical(self, pool: Points, members: NDArray[np.int64]) -> _Queue:
         """Rank the rows of a cluster, the most typical first."""
         if len(members) < 2:
-            return [(int(row), np.inf) for row in members]
+            return _Queue(members, np.full(len(members), np.inf))
         nearest = max(1, min(self.neighbours, len(members) // 2))
         _, _, distances = _native.neighbours(pool.embeddings[members], self.metric, nearest=nearest)
         with np.errstate(divide="ignore"):
             typicality = 1 / distances.reshape(-1, nearest).mean(1)
         worth = typicality if pool.limits is None else pool.limits.worth(typicality, members)
         order = np.lexsort((members, -worth))
-        return list(zip(members[order].tolist(), typicality[order].tolist(), strict=True))
+        return _Queue(members[order], typicality[order])
+
+
+@dataclass(eq=False)
+class _Queue:
+    """The rows of a cluster that were not looked at yet, the most typical first."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    at: int = 0
+
+    def next(self, pool: Points, picks: list[int]) -> tuple[int, float] | None:
+        """Take the first that keeps to the limits; those before it are refused for good."""
+        found = np.arange(self.at, len(self.rows))[:1]
+        if pool.limits is not None:
+            limits = pool.limits.having(np.array(picks, np.int64))
+            found = self.at + limits.admit(self.rows[self.at :], len(pool.embeddings), 1)
+        self.at = int(found[0]) + 1 if len(found) else len(self.rows)
+        return (int(self.rows[found[0]]), float(self.scores[found[0]])) if len(found) else None
 
 
 def typiclust(
