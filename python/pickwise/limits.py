@@ -59,7 +59,11 @@ class Limits:
         apart = self.apart
         if apart is not None:
             matrix, metric, least, centers, labelled = apart
-            apart = matrix[rows], metric, least, centers, None if labelled is None else places[labelled]
+            if labelled is not None:
+                inside = np.isin(labelled, rows)
+                centers = together(centers, matrix[labelled[~inside]])
+                labelled = places[labelled[inside]]
+            apart = matrix[rows], metric, least, centers, labelled
         return Limits(
             [(name, _renumbered(groups[rows]), most) for name, groups, most in self.quotas],
             None if self.costs is None else self.costs[rows],
@@ -68,10 +72,29 @@ class Limits:
             None if self.taken is None else places[self.taken],
         )
 
+    def affordable(self, rows: NDArray[np.int64]) -> int:
+        """Count how many of some rows there is a budget for, if they are the cheapest."""
+        if self.costs is None or self.budget is None:
+            return len(rows)
+        # Rounding may be on either side: this is a bound.
+        spent = np.cumsum(np.sort(self.costs[rows])) * (1 - 1e-9)
+        return int(np.searchsorted(spent, self.left, side="right"))
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget; infinity without one."""
+        if self.costs is None or self.budget is None:
+            return math.inf
+        return self.budget - (0.0 if self.taken is None else float(self.costs[self.taken].sum()))
+
     def worth(self, scores: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Return scores for each unit of cost: of some rows, or of all."""
         if self.costs is None:
             return scores
+        if len(scores) and scores.min() < 0:
+            raise ValueError(
+                f"costs: expected scores of 0 or more, which can be divided by a cost, got {scores.min():.6g}"
+            )
         return np.asarray(scores / (self.costs if rows is None else self.costs[rows]))
 
 
@@ -128,17 +151,23 @@ class Wishes:
         if self.groups is not None:
             most = as_count(self.max_per_group, "max_per_group", least=1)
             quotas.append(("groups", as_codes(self.groups, rows), most))
+        taken = self.taken(rows)
         costs = budget = None
         if self.costs is not None:
             costs, budget = as_costs(self.costs, rows), as_number(self.budget, "budget")
             if not budget > 0:
                 raise ValueError(f"budget: expected a number above 0, got {budget}")
+            spent = 0.0 if taken is None else math.fsum(costs[taken])
+            if spent > budget:
+                raise ValueError(
+                    f"budget: expected at least {spent:.6g}, what the rows of must_include cost, got {budget:.6g}"
+                )
         apart: Apart | None = None
         if self.min_distance is not None:
             if embeddings is None:
                 raise TypeError("min_distance: expected embeddings with it, between which distances are, got none")
             apart = embeddings, metric, as_distance(self.min_distance), centers, labelled
-        return Limits(quotas, costs, budget, apart, self.taken(rows))
+        return Limits(quotas, costs, budget, apart, taken)
 
     def taken(self, rows: int) -> NDArray[np.int64] | None:
         """Read the rows that must be in: positions, or a mask; ascending."""
@@ -146,6 +175,15 @@ class Wishes:
             return None
         mask = Excluded.read(self.must_include, "must_include", rows).between(0, rows)
         return None if mask is None or not mask.any() else np.flatnonzero(mask).astype(np.int64)
+
+
+def together(centers: NDArray[Any] | None, more: NDArray[Any]) -> NDArray[Any] | None:
+    """Put rows of two matrices, of which one may not be there, into one."""
+    if centers is None or not len(more):
+        return centers if centers is not None else (more if len(more) else None)
+    if centers.dtype == more.dtype:
+        return np.concatenate([centers, more])
+    return np.concatenate([centers.astype(np.float64), more.astype(np.float64)])
 
 
 def predicted_classes(rows: Rows, *, from_logits: bool) -> NDArray[np.int64]:
@@ -169,14 +207,19 @@ def as_codes(x: Any, rows: int) -> NDArray[np.int64]:
         raise ValueError(f"groups: expected the shape ({rows},), one for each row, got {array.shape}")
     if len(array) != rows:
         raise ValueError(f"groups: expected {rows}, one for each row, got {len(array)}")
-    if isinstance(array, np.ndarray) and array.dtype.kind in "biuUS":
+    if isinstance(array, np.ndarray) and array.dtype.kind in "biufUS":
         return _renumbered(array)
     codes: dict[Any, int] = {}
     items = array.tolist() if isinstance(array, np.ndarray) else array
     try:
-        return np.fromiter((codes.setdefault(item, len(codes)) for item in items), np.int64, rows)
+        return np.fromiter((codes.setdefault(_same(item), len(codes)) for item in items), np.int64, rows)
     except TypeError as error:
         raise TypeError(f"groups: expected integers, strings or other values that can be hashed: {error}") from None
+
+
+def _same(item: Any) -> Any:
+    """Let NaN be one group, as NumPy's arrays have it, however many objects it is."""
+    return math.nan if isinstance(item, float) and item != item else item  # noqa: PLR0124 - NaN is not itself
 
 
 def _renumbered(codes: NDArray[Any]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import numpy as np
 from pickwise import _native
 from pickwise.arrays import BLOCK_BYTES, as_points, is_matrix, mapped
 from pickwise.ids import Excluded, Ids, count_ids, named, refuse_repeated, take_ids
-from pickwise.limits import as_numbers
+from pickwise.limits import as_numbers, together
 from pickwise.options import as_count, as_k, as_seed, too_few
 from pickwise.progress import CoverProgress, reporting_cover
 from pickwise.result import Batch, Cover, Nearest
@@ -57,6 +57,8 @@ class Points:
         The targets of the centres.
     skipped : int
         Invalid rows among those excluded.
+    may_be_few : bool
+        Whether fewer picks than `k` are nothing to warn of.
     """
 
     embeddings: NDArray[Any]
@@ -72,6 +74,7 @@ class Points:
     predictions: NDArray[Any] | None = None
     center_targets: NDArray[Any] | None = None
     skipped: int = 0
+    may_be_few: bool = False
 
     @classmethod
     def read(
@@ -111,6 +114,17 @@ class Points:
                 raise ValueError(f"ids: expected {rows}, one for each row of embeddings, got {count_ids(ids)}")
             refuse_repeated(ids, "ids")
         centers, positions = as_labelled(labelled, matrix.shape)
+        mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
+        skipped = 0
+        if skip_invalid:
+            bad = invalid(matrix, metric)
+            skipped = int((bad if mask is None else bad > mask).sum())
+            if wishes is not None:
+                _refuse_invalid(wishes.taken(rows), bad)
+            mask = bad if mask is None else mask | bad
+            positions = None if positions is None else positions[bad[positions] == 0]
+            positions = positions if positions is not None and len(positions) else None
+            mask = mask if mask.any() else None
         limits = None
         if wishes is not None and not wishes.is_empty:
             limits = wishes.over(
@@ -122,15 +136,13 @@ class Points:
                 f"{0 if centers is None else len(centers)}, got {len(center_targets)}"
             )
         taken = None if limits is None else limits.taken
-        mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
         if taken is not None:
             refuse_barred(taken, positions, mask)
             positions = taken if positions is None else np.union1d(positions, taken)
-        mask, skipped = _without_invalid(matrix, mask, metric) if skip_invalid else (mask, 0)
         wanted, clip = (rows, True) if k is None else (as_k(k), clip)
         count = 0 if taken is None else len(taken)
         room = _room(wanted, rows, mask, positions, taken=count, skipped=skipped, clip=clip)
-        return cls(
+        points = cls(
             matrix,
             room,
             ids,
@@ -145,6 +157,10 @@ class Points:
             center_targets,
             skipped,
         )
+        if limits is None or limits.costs is None:
+            return points
+        # What a budget cannot pay for is not wanted: strategies share out the pool among the picks there will be.
+        return replace(points, k=min(room, limits.affordable(points.candidates())))
 
     @property
     def is_fresh(self) -> bool:
@@ -156,9 +172,10 @@ class Points:
         if not self.is_fresh:
             return self
         rng = np.random.default_rng(as_seed(random_state))
-        if self.exclude is None:
+        some = self.affordable()
+        if some is None:
             return replace(self, start=int(rng.integers(len(self.embeddings))))
-        return replace(self, start=int(rng.choice(np.flatnonzero(self.exclude == 0))))
+        return replace(self, start=int(rng.choice(some))) if len(some) else self
 
     @contextmanager
     def watched(self, progress: CoverProgress) -> Iterator[Callable[[int, float], object] | None]:
@@ -190,18 +207,41 @@ class Points:
         barred = self.barred()
         return np.arange(len(self.embeddings)) if barred is None else np.flatnonzero(barred == 0)
 
+    def of_the_first(self, count: int, order: NDArray[np.int64]) -> Points:
+        """Leave out all but what is labelled, and the first rows of an order of all that may be picked."""
+        out = np.ones(len(self.embeddings), np.uint8)
+        out[order[:count]] = 0
+        if self.labelled is not None:
+            out[self.labelled] = 0
+        return replace(self, exclude=out, may_be_few=True)
+
+    def affordable(self) -> NDArray[np.int64] | None:
+        """List the rows that may be the first pick; None if it is all."""
+        limits = self.limits
+        if limits is None or limits.costs is None or (limits.costs <= limits.left).all():
+            return None if self.exclude is None else self.candidates()
+        free = self.candidates()
+        return free[limits.costs[free] <= limits.left]
+
     def compact(self) -> tuple[Points, NDArray[np.int64] | None]:
         """Leave out what is excluded: the pool without it, and the positions of its rows here, None if it is all."""
         if self.exclude is None or not self.exclude.any():
             return self, None
         rows = np.flatnonzero(self.exclude == 0)
-        labelled = None
-        if self.labelled is not None:
-            labelled = np.searchsorted(rows, self.labelled[self.exclude[self.labelled] == 0])
+        labelled, centers, targets = self.labelled, self.centers, self.center_targets
+        if labelled is not None:
+            # Labelled rows are labelled, whether they are excluded as well or not.
+            out = labelled[self.exclude[labelled] != 0]
+            labelled = np.searchsorted(rows, labelled[self.exclude[labelled] == 0])
+            labelled = labelled if len(labelled) else None
+            centers = together(centers, self.embeddings[out])
+            targets = targets if self.predictions is None else together(targets, self.predictions[out])
         part = replace(
             self,
             embeddings=self.embeddings[rows],
             ids=None,
+            centers=centers,
+            center_targets=targets,
             labelled=labelled,
             exclude=None,
             limits=None if self.limits is None else self.limits.among(rows),
@@ -262,7 +302,7 @@ class Points:
 
     def _warn_of_few(self, strategy: Joint, picked: int) -> None:
         limits = self.limits
-        if picked >= self.k or (limits is not None and limits.budget is not None):
+        if self.may_be_few or picked >= self.k or (limits is not None and limits.budget is not None):
             return
         reasons = []
         if strategy.options.get("min_distance") is not None or (limits is not None and limits.apart is not None):
@@ -332,6 +372,11 @@ def refuse_barred(
         raise ValueError(f"must_include: row {row} is excluded as well; leave it out of one of the two")
 
 
+def _refuse_invalid(taken: NDArray[np.int64] | None, bad: NDArray[np.uint8]) -> None:
+    if taken is not None and bad[taken].any():
+        raise ValueError(f"must_include: row {taken[bad[taken] != 0][0]} is invalid, so it cannot be selected")
+
+
 def _room(
     k: int,
     rows: int,
@@ -359,18 +404,6 @@ def _room(
     if k > available + taken and not clip:
         raise too_few(k, available + taken, rows=rows, skipped=skipped, labelled=rows - excluded - available - taken)
     return min(k - taken, available)
-
-
-def _without_invalid(
-    matrix: NDArray[Any], exclude: NDArray[np.uint8] | None, metric: str
-) -> tuple[NDArray[np.uint8] | None, int]:
-    bad = invalid(matrix, metric)
-    if exclude is not None:
-        bad &= exclude == 0
-    count = int(bad.sum())
-    if count == 0:
-        return exclude, 0
-    return (bad if exclude is None else bad | exclude), count
 
 
 def invalid(matrix: NDArray[Any], metric: str) -> NDArray[np.uint8]:

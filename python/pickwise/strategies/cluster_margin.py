@@ -64,7 +64,9 @@ class ClusterMargin(Scored):
         # Those that are not clustered come last, where limits bar the others.
         head, rest = np.split(best, [self.factor * max(1, points.k)])
         most = self.clusters or max(1, points.k)
-        labels, _ = clusters_of(points.embeddings[head], most, self.metric, seed, user=self.name)
+        labels = np.empty(0, np.int64)
+        if len(head):
+            labels, _ = clusters_of(points.embeddings[head], most, self.metric, seed, user=self.name)
         picks = points.admit(np.concatenate([_by_turns(head, labels), rest]), points.k)
         with points.watched(progress) as report:
             if report is not None:

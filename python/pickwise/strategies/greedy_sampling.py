@@ -42,7 +42,8 @@ class GreedySamplingX(Joint):
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
         pool, back = points.compact()
-        cover = KCenter(metric=self.metric).choose(_from_the_middle(pool, self.metric), None, progress)
+        pool = replace(_from_the_middle(pool, self.metric), may_be_few=True)  # `batch` warns of it
+        cover = KCenter(metric=self.metric).choose(pool, None, progress)
         picks = cover.indices[len(pool.taken) :]
         return points.batch(self, picks if back is None else back[picks], cover.scores[len(pool.taken) :])
 

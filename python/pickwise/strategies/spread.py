@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from pickwise import _native
+from pickwise.clustering import as_directions
 from pickwise.limits import as_distance
 from pickwise.options import as_count, as_seed
 from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
@@ -111,8 +114,7 @@ class KCenter(Spread):
         """Choose among points that are already checked."""
         if self.outliers >= len(points.embeddings):
             raise ValueError(f"outliers: expected fewer than the {len(points.embeddings)} rows, got {self.outliers}")
-        if random_state is not None:
-            points = points.starting_at_random(random_state)
+        points = _affording(points, self.metric) if random_state is None else points.starting_at_random(random_state)
         limits, least = points.limits, self.min_distance
         if limits is not None and limits.apart is not None:
             # Distances are what it goes by anyway.
@@ -136,6 +138,21 @@ class KCenter(Spread):
             if report is not None:
                 report(len(picks), radius)
         return points.cover(self, picks, distances, radius)
+
+
+def _affording(points: Points, metric: str) -> Points:
+    """Begin with the row farthest from the mean that there is a budget for, where not all may be the first."""
+    limits = points.limits
+    if not points.is_fresh or not points.k or limits is None or limits.costs is None:
+        return points
+    some, used = points.affordable(), points.candidates()
+    if some is None or len(some) == len(used):
+        return points
+    rows = points.embeddings[used]
+    rows = as_directions(rows) if metric == "cosine" else rows
+    middle = rows.mean(0, dtype=np.float64)
+    distances = _native.nearest(rows[np.searchsorted(used, some)], middle[None], "sqeuclidean")[1]
+    return replace(points, start=int(some[np.argmax(distances)]))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
