@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_numpy, as_points, as_rows
+from pickwise.arrays import Rows, as_points, as_rows
 from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
-from pickwise.points import as_labelled, refuse_barred, warn
+from pickwise.points import as_labelled, invalid, refuse_barred, warn
 from pickwise.ranking import Source, draw_by_rank, rank
 from pickwise.strategies import SoftRank
+from pickwise.strategies.stochastic import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pickwise.strategies import Ranking
 
 # How many rows are ranked first, of a pool that can be read again: enough where limits bar some.
-_FIRST, _SPARE, _MORE = 4, 1000, 8
+_FIRST, _SPARE, MORE = 4, 1000, 8
 
 
 def rank_within(
@@ -46,7 +47,8 @@ def rank_within(
     votes = None if wishes.max_per_class is None else Votes(ranking, pool)
     if votes is not None:
         source = votes.listening(source)
-    if not isinstance(request.random_state, int):
+    if request.ties == "random" or isinstance(strategy, SoftRank) or ranking.noise or not ranking.needs_matrix:
+        # Drawn once, however often the pool is read.
         request = replace(request, random_state=as_seed(request.random_state))
     matrix = None if embeddings is None else as_points(embeddings, "embeddings")
     needs_all = k is None or wishes.costs is not None or wishes.must_include is not None
@@ -62,14 +64,16 @@ def rank_within(
             raise ValueError(f"embeddings: expected {rows} rows, one for each of the pool, got {len(matrix)}")
         predicted = None if votes is None else votes.of(rows)
         limits = wishes.over(rows, predicted=predicted, embeddings=matrix, centers=centers, labelled=known)
-        selection = _within(best, limits, rows, k, known)
+        selection = _within(best, limits, rows, k, known, skip_invalid=request.invalid == "skip")
         if k is None or len(selection) == k or len(best) < wanted:
             break
-        wanted *= _MORE
-    if k is not None and len(selection) < k and wishes.budget is None:
-        if len(best) < k and not request.clip:
-            raise too_few(k, len(best), rows=rows, skipped=best.skipped)
-        if len(best) >= k:
+        wanted *= MORE
+    if k is not None and len(selection) < k:
+        labelled_too = 0 if known is None else int(np.isin(best.indices, known).sum())
+        available = len(best) - labelled_too
+        if available < k and not request.clip:
+            raise too_few(k, available, rows=rows, skipped=best.skipped, labelled=labelled_too)
+        if len(selection) < available and wishes.budget is None:
             warn(f"{len(selection)} rows were picked of the {k} wanted: the limits bar every other row")
     return selection
 
@@ -77,21 +81,20 @@ def rank_within(
 def _best(strategy: Ranking | SoftRank, source: Source, wanted: int, request: Request) -> tuple[Selection, int]:
     request = replace(request, clip=True)
     if isinstance(strategy, SoftRank):
-        seen = 0
-
-        def told(done: int, _: int | None) -> None:
-            nonlocal seen
-            seen = max(seen, done)
-
-        if source.rows is None:
-            request = replace(request, progress=told)
-        drawn = draw_by_rank(strategy, source, wanted, request)
-        return drawn, seen if source.rows is None else source.rows
+        return draw_by_rank(strategy, source, wanted, request)
     reducer = rank(strategy, source, wanted, request)
     return reducer.finish(clip=True), reducer.rows
 
 
-def _within(best: Selection, limits: Limits, rows: int, k: int | None, labelled: NDArray[np.int64] | None) -> Selection:
+def _within(
+    best: Selection,
+    limits: Limits,
+    rows: int,
+    k: int | None,
+    labelled: NDArray[np.int64] | None,
+    *,
+    skip_invalid: bool,
+) -> Selection:
     taken = np.empty(0, np.int64) if limits.taken is None else limits.taken
     refuse_barred(taken, labelled, None)
     if k is not None and len(taken) > k:
@@ -108,9 +111,29 @@ def _within(best: Selection, limits: Limits, rows: int, k: int | None, labelled:
     free = np.flatnonzero(~barred[best.indices])
     free = free[np.lexsort((free, -_worth(best, limits)[free]))]
     room = rows if k is None else k - len(taken)
-    admitted = free[limits.admit(best.indices[free], rows, room)]
-    order = np.concatenate([place[taken], admitted])
-    return replace(best, ids=best.ids[order], indices=best.indices[order], scores=best.scores[order])
+    skipped = best.skipped
+    while True:
+        admitted = free[limits.admit(best.indices[free], rows, room)]
+        order = np.concatenate([place[taken], admitted])
+        # Of the embeddings only those of picks were looked at, and only these have to be any.
+        bad = _without_distance(limits, best.indices[order])
+        if not bad.any():
+            break
+        row = best.indices[order][bad][0]
+        if bad[: len(taken)].any() or not skip_invalid:
+            raise ValueError(
+                f"embeddings: row {row} holds numbers that are not finite, so it has no distance; "
+                "drop or mend such rows, or exclude them"
+            )
+        free = free[~np.isin(free, order[bad])]
+        skipped += int(bad.sum())
+    return replace(best, ids=best.ids[order], indices=best.indices[order], scores=best.scores[order], skipped=skipped)
+
+
+def _without_distance(limits: Limits, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    if limits.apart is None or not len(rows):
+        return np.zeros(len(rows), np.bool_)
+    return invalid(limits.apart[0][rows], limits.apart[1]).view(np.bool_)
 
 
 def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
@@ -120,17 +143,15 @@ def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
     beta = getattr(best.strategy, "beta", None)
     if beta is not None:
         return np.asarray(best.scores - np.log(limits.costs[best.indices]) / beta)
-    if len(best) and best.scores.min() < 0:
-        raise ValueError(
-            f"costs: expected scores of 0 or more, which can be divided by a cost, got {best.scores.min():.6g}"
-        )
-    return np.asarray(limits.worth(best.scores, best.indices), np.float64)
+    return limits.worth(best.scores, best.indices)
 
 
 class Votes:
     """The class that each row of a pool is most probably of, found while the pool is read."""
 
     def __init__(self, ranking: Ranking, pool: Any) -> None:
+        while isinstance(ranking, Sampling):
+            ranking = ranking.ranking  # a draw by a score
         self._ranking = ranking
         self._pool = pool
         self._parts: list[NDArray[np.int64]] = []
@@ -166,13 +187,18 @@ class Votes:
 
     def _of_committee(self) -> NDArray[np.int64]:
         pool = self._pool
-        if not isinstance(pool, (list, tuple)) and np.ndim(pool) != 3:
+        if not isinstance(pool, (list, tuple)) and np.ndim(pool) not in (2, 3):
             raise TypeError(
                 "max_per_class: expected a committee in memory, got an iterator; pass a list of its members"
             )
         total: NDArray[np.float64] | None = None
         for member in pool:
-            rows = as_rows(as_numpy(member, "pool"), "pool")
+            if np.ndim(member) == 1:
+                raise TypeError(
+                    "max_per_class: expected members that hold probabilities, got votes; "
+                    "pass the classes as groups, with max_per_group"
+                )
+            rows = as_rows(member, "pool")
             p = np.concatenate([block.astype(np.float64) for block in rows.blocks()])
             if getattr(self._ranking, "from_logits", False):
                 p /= getattr(self._ranking, "temperature", 1.0)

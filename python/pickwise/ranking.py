@@ -83,8 +83,8 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
     return reducer
 
 
-def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> Selection:
-    """Draw rows by their ranks among all rows of a pool."""
+def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> tuple[Selection, int]:
+    """Draw rows by their ranks among all rows of a pool; and tell how many rows it has."""
     seed = as_seed(request.random_state)
     # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
@@ -93,12 +93,13 @@ def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -
     if len(best) < k and not request.clip:
         raise too_few(k, len(best), rows=reducer.rows, skipped=reducer.skipped)
     if len(best) == 0:
-        return replace(best, strategy=strategy)
+        return replace(best, strategy=strategy), reducer.rows
     draw = Reducer(PowerSampling(score="given", beta=strategy.beta), k, random_state=seed)
     weights = 1 / np.arange(1, len(best) + 1)
     draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
     drawn = draw.finish(clip=True)
-    return replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
+    drawn = replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
+    return drawn, reducer.rows
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002

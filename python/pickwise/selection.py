@@ -9,6 +9,7 @@ from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
 from pickwise.options import Invalid, RandomState, Ties, as_k
+from pickwise.points import warn
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import Beside, spread
@@ -86,8 +87,9 @@ def select(
     exclude_ids : array_like of int or str, optional
         The same by id; ids that are not in the pool are fine.
     must_include : array_like of bool or int, optional
-        Rows that are in the selection whatever they score, and count towards `k`: a mask or positions. They come first,
-        and where rows are chosen together the others are chosen with them in view.
+        Rows that are in the selection whatever they score: a mask or positions. They come first, and where rows are
+        chosen together the others are chosen with them in view. They count towards `k` and the `budget`, which must
+        have room for them, and use up the limits below, which bar only other rows.
     max_per_class : int, optional
         The most rows of one predicted class. The pool must hold probabilities.
     groups : array_like of shape (rows,), optional
@@ -97,7 +99,8 @@ def select(
     costs : array_like of shape (rows,), optional
         What the label of each row costs: finite, above 0. Rows are then selected by their score for each unit of cost.
     budget : float, optional
-        What all labels may cost together. Rows that would pass it are passed over, until none fits.
+        What all labels may cost together. Rows that would pass it are passed over, until none fits. Where none fits
+        from the beginning the selection is empty.
     min_distance : float, optional
         No two rows are nearer than this, nor is one to a labelled row: by their `embeddings` and the metric of the
         strategy, Euclidean where it has none.
@@ -140,7 +143,7 @@ def select(
     Warns
     -----
     UserWarning
-        If fewer than `k` rows keep to the limits.
+        If fewer than `k` rows keep to the limits, and there is no budget; and if a budget is too small for any row.
 
     See Also
     --------
@@ -154,9 +157,10 @@ def select(
     memory for O(k) rows, whatever the pool. The result does not depend on threads, chunks, memory layout or CPU.
 
     Limits (`must_include` to `min_distance`) hold for every strategy. Rows are taken in the order of the strategy, and
-    those that break a limit are passed over; strategies that choose rows together know of it as they choose. Selections
-    by a score then read the pool again where not enough of the best fit in; with costs, and of pools that can be read
-    only once, all rows are ranked, which takes memory for all.
+    those that break a limit are passed over; strategies that choose rows together know of it as they choose. With costs
+    draws divide the weight of each row by its cost: they go by the score less ln(cost) / beta. Selections by a score
+    read the pool again where not enough of the best fit in; with costs, and of pools that can be read only once, all
+    rows are ranked, which takes memory for all.
 
     Examples
     --------
@@ -174,11 +178,14 @@ def select(
     array([2, 3])
     """
     chosen = resolve(strategy)
-    wanted = as_k(k) if k is not None or budget is None else None
+    if k is None and budget is None:
+        raise TypeError("k: expected an integer, got None; it may be left out where there is a budget, with costs")
+    wanted = None if k is None else as_k(k)
     wishes = Wishes(max_per_class, groups, max_per_group, costs, budget, must_include, min_distance)
     request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, progress, probabilities, id)
     if isinstance(chosen, Joint):
-        return spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
+        batch = spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
+        return _warned_of_none(batch, budget)
     uses_points = min_distance is not None
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
         if value is not None and not uses_points:
@@ -187,11 +194,18 @@ def select(
     ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
     source = open_source(pool, ranking, probabilities, id)
     if not wishes.is_empty:
-        return rank_within(chosen, source, wanted, request, wishes, pool=pool, embeddings=embeddings, labelled=labelled)
+        beside = {"pool": pool, "embeddings": embeddings, "labelled": labelled}
+        return _warned_of_none(rank_within(chosen, source, wanted, request, wishes, **beside), budget)
     assert wanted is not None  # noqa: S101 - a budget is a wish
     if isinstance(chosen, SoftRank):
-        return draw_by_rank(chosen, source, wanted, request)
+        return draw_by_rank(chosen, source, wanted, request)[0]
     return rank(chosen, source, wanted, request).finish(clip=clip)
+
+
+def _warned_of_none(selection: Selection, budget: Any) -> Selection:
+    if budget is not None and not len(selection):
+        warn(f"no row was picked: each that may be picked costs more than the budget, {float(budget):.6g}")
+    return selection
 
 
 def top_k(

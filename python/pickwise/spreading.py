@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pickwise import _native
 from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
-from pickwise.constrained import Votes
+from pickwise.constrained import MORE, Votes
 from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
-from pickwise.options import one_of
+from pickwise.options import as_seed, one_of
 from pickwise.points import Points, as_labelled
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.ranking import Request, is_matrix_like, open_source, rank
+from pickwise.scores import native_score, score_dtype
 from pickwise.strategies import Hybrid, Margin, Random, Spread
 from pickwise.strategies.joint import matrix_of_predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pickwise.limits import Wishes
+    from pickwise.arrays import Rows
+    from pickwise.limits import Limits, Wishes
     from pickwise.progress import CoverProgress, Progress
     from pickwise.result import Batch
     from pickwise.strategies import Joint, Ranking
@@ -45,7 +48,7 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
         return _spread_ranked(strategy, pool, k, request, beside)
     if one_of(request.ties, "ties", ("first", "random")) == "random":
         raise ValueError(f"ties: expected 'first' with {strategy.name} without a prefilter, got 'random'")
-    targets = None
+    targets = predicted = None
     if strategy.needs == "targets":
         _need_embeddings(strategy, beside, "predicted targets")
         targets, ids = _collected(pool, request, flat=True)
@@ -54,14 +57,11 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     elif beside.embeddings is None:
         matrix, ids = _collected(pool, request, flat=strategy.name == "greedy_y")
     else:
-        matrix, ids = _beside(pool, request, beside.embeddings)
+        matrix, ids, predicted = _beside(pool, request, beside)
     if request.ids is not None:
         if ids is not None:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         ids = as_ids(request.ids, "ids", len(matrix))
-    predicted = None
-    if beside.wishes.max_per_class is not None and beside.embeddings is not None and targets is None:
-        predicted = _predicted(pool, request)
     points = Points.read(
         matrix,
         k,
@@ -103,22 +103,13 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         mask[known] = 1
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k)
-    reducer = rank(ranking, source, most if taken is None else rows, quiet)
+    # Limits may bar any of the best.
+    reducer = rank(ranking, source, most if beside.wishes.is_empty else rows, quiet)
     _refuse_other_rows(reducer.rows, rows)
     best = reducer.finish(clip=True)
-    out = np.ones(rows, np.uint8)
-    if taken is None:
-        out[best.indices] = 0
-    else:
-        missing = taken[~np.isin(taken, best.indices)]
-        if len(missing):
-            raise ValueError(
-                f"must_include: row {missing[0]} is excluded, labelled or invalid, so it cannot be selected"
-            )
-        out[best.indices[~np.isin(best.indices, taken)][:most]] = 0
-        out[taken] = 0
-    if known is not None:
-        out[known] = 0
+    if taken is not None and not np.isin(taken, best.indices).all():
+        row = taken[~np.isin(taken, best.indices)][0]
+        raise ValueError(f"must_include: row {row} is excluded, labelled or invalid, so it cannot be selected")
     scores = np.zeros(rows)
     scores[best.indices] = best.scores
     then = strategy.second if isinstance(strategy, Hybrid) else strategy
@@ -130,7 +121,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         matrix,
         k,
         labelled=centers if known is None else known,
-        exclude=out != 0,
+        exclude=_others(rows, best.indices, known),
         wishes=beside.wishes,
         predicted=None if votes is None else votes.of(rows),
         scores=scores,
@@ -138,7 +129,8 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         clip=request.clip,
         metric=then.metric,
     )
-    batch = then.choose(points, request.random_state, _of_picks(request.progress))
+    most = most if k is not None else _most(strategy, rows, max(1, points.k))
+    batch = _chosen(then, points, best.indices, most, request)
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
     return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
@@ -155,13 +147,39 @@ def _most(strategy: Joint, rows: int, k: int | None) -> int:
     return rows if k is None else min(rows, factor * k)
 
 
-def _predicted(pool: Any, request: Request) -> NDArray[np.int64] | None:
-    """Find the predicted classes of a pool that embeddings lie beside, if it is one of probabilities."""
-    ranking = Margin()
-    source = open_source(pool, ranking, request.probabilities, request.id)
-    votes = Votes(ranking, pool)
-    count = sum(rows if isinstance(rows, int) else rows.shape[0] for rows, _ in votes.listening(source).pieces())
-    return votes.of(count)
+def _chosen(then: Joint, points: Points, order: NDArray[np.int64], most: int, request: Request) -> Batch:
+    """Choose among so many rows that rank highest, and among more where limits bar too many of these."""
+    if points.limits is not None:
+        order = _affordable_first(order, points.limits)
+    seed = request.random_state
+    if isinstance(seed, (np.random.RandomState, np.random.Generator)):
+        seed = as_seed(seed)  # once, however often rows are chosen
+    while True:
+        is_all = most >= len(order)
+        part = points if is_all else points.of_the_first(most, order)
+        batch = then.choose(part, seed, _of_picks(request.progress))
+        # A budget is there to be spent on rows that rank high.
+        is_spent = points.limits is not None and points.limits.costs is not None
+        if is_all or is_spent or len(batch) - len(part.taken) >= part.k:
+            return batch
+        most *= MORE
+
+
+def _others(rows: int, some: NDArray[np.int64], known: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    out = np.ones(rows, np.bool_)
+    out[some] = False
+    if known is not None:
+        out[known] = False
+    return out
+
+
+def _affordable_first(order: NDArray[np.int64], limits: Limits) -> NDArray[np.int64]:
+    """Leave out rows that are in, and put those that no budget is left for behind the others."""
+    if limits.taken is not None:
+        order = order[~np.isin(order, limits.taken)]
+    if limits.costs is None:
+        return order
+    return order[np.argsort(limits.costs[order] > limits.left, kind="stable")]
 
 
 def _need_embeddings(strategy: Joint, beside: Beside, what: str) -> None:
@@ -191,21 +209,35 @@ def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDAr
     return as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None
 
 
-def _beside(pool: Any, request: Request, embeddings: Any) -> tuple[NDArray[Any], Ids | None]:
-    """Read embeddings that lie beside a pool, of which only the ids matter."""
-    matrix = as_points(embeddings, "embeddings")
-    if is_matrix_like(pool, request.probabilities, request.id):
+def _beside(pool: Any, request: Request, beside: Beside) -> tuple[NDArray[Any], Ids | None, NDArray[np.int64] | None]:
+    """Read embeddings that lie beside a pool, of which only the ids matter and, where asked for, the classes."""
+    matrix = as_points(beside.embeddings, "embeddings")
+    votes = None if beside.wishes.max_per_class is None else Votes(Margin(), pool)
+    if votes is None and is_matrix_like(pool, request.probabilities, request.id):
         _refuse_other_rows(row_count(pool, "pool"), len(matrix))
-        return matrix, None
-    source = open_source(pool, Random(), request.probabilities, request.id)
+        return matrix, None, None
+    source = open_source(pool, Random() if votes is None else Margin(), request.probabilities, request.id)
     rows, ids = 0, []
-    with closing(source.pieces()) as pieces:
-        for count, own in pieces:
-            assert isinstance(count, int)  # noqa: S101 - Random asks for no more
-            rows += count
+    with closing((source if votes is None else votes.listening(source)).pieces()) as pieces:
+        for piece, own in pieces:
+            if not isinstance(piece, int) and request.invalid == "raise":
+                _refuse_no_probabilities(piece, rows)
+            rows += piece if isinstance(piece, int) else piece.shape[0]
             ids += [] if own is None else [joined([own])]
     _refuse_other_rows(rows, len(matrix))
-    return matrix, joined(ids) if ids else None
+    return matrix, joined(ids) if ids else None, None if votes is None else votes.of(rows)
+
+
+def _refuse_no_probabilities(rows: Rows, before: int) -> None:
+    score = native_score("margin", binary=rows.binary)
+    for block in rows.blocks():
+        found = _native.score(block, score, np.empty(len(block), score_dtype(rows.dtype, None)), before, None)
+        if found is not None:
+            raise ValueError(
+                f"pool: row {found.row} holds no probabilities, from which classes are predicted for max_per_class; "
+                "pass the classes as groups, with max_per_group"
+            )
+        before += len(block)
 
 
 def _left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] | None:
