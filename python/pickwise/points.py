@@ -311,7 +311,8 @@ class Points:
             what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
             reasons.append(f"every other row is of a {what}")
         why = " or ".join(reasons) or "no others may be picked"
-        warn(f"{picked} rows were picked of the {self.k} wanted: {why}")
+        count = len(self.taken)
+        warn(f"{count + picked} rows were picked of the {count + self.k} wanted: {why}")
 
     def nearest(self, strategy: Joint, picks: NDArray[np.int64]) -> Nearest:
         """Find the nearest pick or labelled row of every row."""
