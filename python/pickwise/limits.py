@@ -147,7 +147,10 @@ class Wishes:
                     "max_per_class: expected a pool of probabilities, from which classes are predicted; "
                     "pass the classes as groups, with max_per_group"
                 )
-            quotas.append(("max_per_class", predicted, as_count(self.max_per_class, "max_per_class", least=1)))
+            most = as_count(self.max_per_class, "max_per_class", least=1)
+            # There may be more classes than rows.
+            codes = _renumbered(predicted) if predicted.max(initial=0) >= rows else predicted
+            quotas.append(("max_per_class", codes, most))
         if self.groups is not None:
             most = as_count(self.max_per_group, "max_per_group", least=1)
             quotas.append(("groups", as_codes(self.groups, rows), most))
