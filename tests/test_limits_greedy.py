@@ -331,6 +331,8 @@ def test_k_center(case, excluding):
     rows = len(x)
     costs = options.get("costs", np.ones(rows))
     exclude = np.setdiff1d(rng.integers(0, rows, 3), [*known, *must]) if excluding else np.empty(0, int)
+    if len({*known, *must, *exclude}) == rows:
+        exclude = exclude[:0]
     candidates = [row for row in range(rows) if row not in {*known, *must, *exclude}]
     squared = ((x[:, None].astype(float) - x) ** 2).sum(2)
 

@@ -195,7 +195,7 @@ def as_numpy(x: Any, name: str) -> NDArray[Any]:
         raise TypeError(f"{name}: expected an array, got {_described(x)}; files are read by pickwise.select")
     if isinstance(x, np.ndarray):
         return x
-    if hasattr(x, "__dlpack__"):
+    if hasattr(x, "__dlpack__") and not arrow.is_arrow(x):  # Arrow's own knows no strings
         return _from_dlpack(x, name)
     try:
         array = np.asarray(x)
