@@ -317,6 +317,33 @@ def test_a_shared_generator_is_moved_on_by_draws_alone():
         assert moves[0].random() == moves[1].random()
 
 
+@pytest.mark.parametrize("name", ["margin", "power", "k_center", "kmeans++", "facility_location", "ranked_batch"])
+def test_a_budget_is_spent_to_the_last_cent(name):
+    for cost in (0.1, 0.7, 1 / 3):
+        for count in range(1, 30):
+            chosen, _ = select(name, None, costs=np.full(ROWS, cost), budget=round(cost * count, 12))
+            assert len(chosen) == count
+    must, _ = select(name, None, costs=np.full(ROWS, 0.1), budget=0.3, must_include=[4, 5, 6])
+    assert must.indices.tolist() == [4, 5, 6]
+
+
+def test_draws_by_distance_go_by_cost():
+    x = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    costs, counts = np.array([1.0, 1, 2, 4]), np.zeros(4)
+    for seed in range(1100):
+        counts[pw.select(x, 1, "kmeans++", labelled=[[0.0, 0]], costs=costs, budget=4, random_state=seed).indices] += 1
+    expected = 1100 * (1 / costs) / (1 / costs).sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 20
+
+
+def test_progress_is_told_of_streams():
+    for strategy in ("margin", "softrank"):
+        told: list[tuple[int, Any]] = []
+        pool = iter(np.array_split(P, 5))
+        pw.select(pool, 3, strategy, groups=GROUPS, max_per_group=1, progress=lambda *at: told.append(at))  # noqa: B023
+        assert told[-1] == (ROWS, None)
+
+
 def test_a_prefilter_is_widened_where_limits_bar_the_best():
     margins = pw.margin(P)
     groups = np.argsort(np.argsort(-margins)) // 10  # the ten best are of one group, and so on

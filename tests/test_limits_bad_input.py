@@ -100,6 +100,19 @@ def test_budgets(name):
     assert len(select(name, must_include=[3, 4], costs=COSTS, budget=2)) == 2
 
 
+def test_costs_of_other_libraries():
+    costs = np.arange(1, ROWS + 1) / 4
+    expected = pw.select(P, 10, costs=costs, budget=12)
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    for same in (
+        *(costs.tolist(), tuple(costs), costs.astype(np.float16), costs.astype(">f4"), np.repeat(costs, 2)[::2]),
+        *(pd.Series(costs), pl.Series(costs), pa.array(costs), pa.chunked_array([costs[:9], costs[9:]])),
+    ):
+        assert pw.select(P, 10, costs=same, budget=12) == expected
+    with pytest.raises(ValueError, match=r"^costs: row 3 has nan"):
+        pw.select(P, 3, costs=pa.array([None if i == 3 else 1.0 for i in range(ROWS)]), budget=3)
+
+
 def test_scores_that_no_cost_can_divide():
     scores = RNG.normal(size=ROWS)
     lowest = f"costs: expected scores of 0 or more, which can be divided by a cost, got {scores.min():.6g}"

@@ -21,6 +21,9 @@ Quota = tuple[str, "NDArray[np.int64]", int]
 Apart = tuple["NDArray[Any]", str, float, "NDArray[Any] | None", "NDArray[np.int64] | None"]
 """Embeddings, metric, the least distance, and labelled rows: embeddings of others, and positions."""
 
+# Three labels at 0.1 are within a budget of 0.3, whatever their sum is in binary.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Limits:
@@ -76,8 +79,7 @@ class Limits:
         """Count how many of some rows there is a budget for, if they are the cheapest."""
         if self.costs is None or self.budget is None:
             return len(rows)
-        # Rounding may be on either side: this is a bound.
-        spent = np.cumsum(np.sort(self.costs[rows])) * (1 - 1e-9)
+        spent = np.cumsum(np.sort(self.costs[rows])) * (1 - _ROUNDING)  # so it is a bound
         return int(np.searchsorted(spent, self.left, side="right"))
 
     @property
@@ -161,10 +163,12 @@ class Wishes:
             if not budget > 0:
                 raise ValueError(f"budget: expected a number above 0, got {budget}")
             spent = 0.0 if taken is None else math.fsum(costs[taken])
-            if spent > budget:
+            enough = budget * (1 + _ROUNDING)
+            if spent > enough:
                 raise ValueError(
                     f"budget: expected at least {spent:.6g}, what the rows of must_include cost, got {budget:.6g}"
                 )
+            budget = enough
         apart: Apart | None = None
         if self.min_distance is not None:
             if embeddings is None:
