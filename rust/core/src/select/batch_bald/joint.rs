@@ -1,0 +1,327 @@
+//! The joint distribution of the labels of a batch: configurations of labels, how
+//! probable each is, and how probable each member is once it is known.
+//!
+//! Weights of members are brought to sum one in each configuration, whatever its
+//! probability, so that nothing underflows however large the batch.
+//!
+//! # Too many configurations
+//! Then configurations are drawn, as many from each member: the labels of one are what
+//! its member says, so it comes from the joint distribution of member and labels, and
+//! over all members from that of the labels. A row that is added has its label drawn by
+//! the same member. Within a member, the numbers that labels are drawn with are spread
+//! evenly over `[0, 1)`, in an order of their own for each row (Latin hypercube
+//! sampling; McKay, Beckman & Conover 1979): each still is uniform, so means are
+//! unbiased, and every label has its due share.
+//!
+//! The mean weights of the members are those of the configurations drawn, not
+//! `1 / members`: expected entropies are weighted by them, so that a gain is a mean of
+//! numbers that are not negative, of the same expectation and less noise, which goes to
+//! zero with the gain.
+
+use super::entropy::{Packed, padded};
+use crate::select::ids::{mix, uniform};
+use crate::simd::Simd;
+
+/// Configurations less probable than this are none: all together they are less than
+/// rounding takes away.
+const LEAST: f64 = 1e-30;
+/// Nor has a member a part in a configuration that makes it less probable than this.
+const NEVER: f64 = 1e-100;
+/// Configurations that make a group, and groups that make a larger one.
+const GROUP: usize = 16;
+/// The fewest groups that are worth computing with.
+const FEWEST: usize = 32;
+
+/// See the module.
+pub(super) struct Joint {
+    classes: usize,
+    samples: usize,
+    seed: u64,
+    depth: usize,
+    /// What each row of the batch is by the members, until labels are drawn.
+    batch: Vec<Vec<f64>>,
+    is_drawn: bool,
+    all: Configurations,
+}
+
+/// Configurations, one after the other.
+#[derive(Clone)]
+struct Configurations {
+    members: usize,
+    /// Their probabilities.
+    shares: Vec<f64>,
+    /// Of the members.
+    weights: Vec<f64>,
+}
+
+/// Configurations in groups of falling size; the last level is the configurations themselves.
+#[derive(Default)]
+pub(super) struct Levels {
+    levels: Vec<Packed>,
+    classes: usize,
+    /// The mean weights of the members, each for every class, in whole vectors.
+    means: Vec<f64>,
+    /// Entropies that are computed for each.
+    pub costs: Vec<usize>,
+}
+
+impl Levels {
+    /// The gain of a row, or an upper bound where the level is not the last.
+    pub(super) fn gain(&self, simd: Simd, level: usize, row: &[f64]) -> f64 {
+        self.levels[level].gain(simd, self.classes, &self.means, row)
+    }
+}
+
+impl Joint {
+    /// Of no rows, for so many members and classes.
+    pub(super) fn new((members, classes): (usize, usize), samples: usize, seed: u64) -> Self {
+        Self {
+            classes,
+            samples,
+            seed,
+            depth: 0,
+            batch: Vec::new(),
+            is_drawn: false,
+            all: Configurations::drawn(1, members),
+        }
+    }
+
+    /// Rows that have been added.
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Adds a row, by what the members say of it.
+    pub(super) fn add(&mut self, mut row: Vec<f64>) {
+        row.truncate(self.all.members * self.classes);
+        // Rows need not sum to one exactly, but what is known of members would drift.
+        for p in row.chunks_exact_mut(self.classes) {
+            let sum: f64 = p.iter().sum();
+            p.iter_mut().for_each(|p| *p /= sum);
+        }
+        self.depth += 1;
+        if self.is_drawn {
+            self.draw(&row, self.depth);
+            return;
+        }
+        if let Some(all) = self.all.times(&row, self.classes, self.samples) {
+            self.all = all;
+            self.batch.push(row);
+            return;
+        }
+        self.is_drawn = true;
+        let members = self.all.members;
+        self.all = Configurations::drawn(self.samples.div_ceil(members) * members, members);
+        self.batch.push(row);
+        for (at, row) in std::mem::take(&mut self.batch).iter().enumerate() {
+            self.draw(row, at + 1);
+        }
+    }
+
+    /// Draws a label of the row for each configuration.
+    fn draw(&mut self, row: &[f64], depth: usize) {
+        let members = self.all.members;
+        let count = self.all.shares.len() / members;
+        let salt = mix(depth as u64 ^ mix(self.seed));
+        for member in 0..members {
+            let says = &row[member * self.classes..][..self.classes];
+            let own = member * count..(member + 1) * count;
+            let mut order: Vec<(u64, usize)> = own.map(|c| (mix(c as u64 ^ salt), c)).collect();
+            order.sort_unstable();
+            for (rank, (hash, configuration)) in order.into_iter().enumerate() {
+                let height = (rank as f64 + uniform(mix(hash))) / count as f64;
+                let label = label_at(says, height);
+                let weights = &mut self.all.weights[configuration * members..][..members];
+                for (weight, p) in weights.iter_mut().zip(row.chunks_exact(self.classes)) {
+                    *weight *= p[label];
+                }
+                if !normalise(weights) {
+                    weights.fill(0.0);
+                    weights[member] = 1.0;
+                }
+            }
+        }
+    }
+
+    /// What gains are computed with.
+    pub(super) fn levels(&self) -> Levels {
+        let mut order: Vec<u32> = (0..self.all.shares.len() as u32).collect();
+        if self.all.groups() >= FEWEST {
+            self.all.arrange(&mut order);
+        }
+        let mut levels = vec![self.all.ordered(&order)];
+        while let Some(finest) = levels.last()
+            && finest.groups() >= FEWEST
+        {
+            levels.push(finest.grouped());
+        }
+        let pack = |all: &Configurations| Packed::new(&all.shares, &all.weights);
+        let packed: Vec<Packed> = levels.iter().rev().map(pack).collect();
+        let each = |mean| std::iter::repeat_n(mean, self.classes);
+        let mut means: Vec<f64> = self.all.means().into_iter().flat_map(each).collect();
+        means.resize(padded(means.len()), 0.0);
+        Levels {
+            costs: packed.iter().map(Packed::len).collect(),
+            levels: packed,
+            classes: self.classes,
+            means,
+        }
+    }
+}
+
+/// The label that a number in `[0, 1)` falls to; never one of probability zero.
+fn label_at(p: &[f64], height: f64) -> usize {
+    let mut sum = 0.0;
+    let reaches = |p: &f64| {
+        sum += p;
+        sum > height
+    };
+    let found = p.iter().position(reaches);
+    found.unwrap_or_else(|| p.iter().rposition(|p| *p > 0.0).unwrap_or(0))
+}
+
+/// Brings weights to sum one, if they can be.
+fn normalise(weights: &mut [f64]) -> bool {
+    let total: f64 = weights.iter().sum();
+    for weight in weights.iter_mut() {
+        *weight /= total;
+        // Numbers that are not normal are slow.
+        if *weight < NEVER {
+            *weight = 0.0;
+        }
+    }
+    total >= f64::MIN_POSITIVE
+}
+
+impl Configurations {
+    /// Of no labels yet, all members as probable.
+    fn drawn(count: usize, members: usize) -> Self {
+        Self {
+            members,
+            shares: vec![1.0 / count as f64; count],
+            weights: vec![1.0 / members as f64; count * members],
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (f64, &[f64])> {
+        let shares = self.shares.iter().copied();
+        shares.zip(self.weights.chunks_exact(self.members))
+    }
+
+    /// Each with each label of a row; none if that makes more than `most`.
+    fn times(&self, row: &[f64], classes: usize, most: usize) -> Option<Self> {
+        let (mut shares, mut weights) = (Vec::new(), Vec::new());
+        for (share, old) in self.iter() {
+            for label in 0..classes {
+                let says = row.chunks_exact(classes).map(|p| p[label]);
+                let total: f64 = old.iter().zip(says.clone()).map(|(w, p)| w * p).sum();
+                if share * total < LEAST {
+                    continue;
+                }
+                if shares.len() == most {
+                    return None;
+                }
+                shares.push(share * total);
+                let start = weights.len();
+                weights.extend(old.iter().zip(says).map(|(w, p)| w * p));
+                normalise(&mut weights[start..]);
+            }
+        }
+        Some(Self {
+            members: self.members,
+            shares,
+            weights,
+        })
+    }
+
+    /// How probable the members are over all.
+    fn means(&self) -> Vec<f64> {
+        let mut means = vec![0.0; self.members];
+        for (share, weights) in self.iter() {
+            for (mean, weight) in means.iter_mut().zip(weights) {
+                *mean += share * weight;
+            }
+        }
+        means
+    }
+
+    /// Groups that they make.
+    fn groups(&self) -> usize {
+        self.shares.len() / GROUP
+    }
+
+    /// Orders configurations so that those of a group have weights that are alike: cuts
+    /// them in two where they are farthest apart, and the parts again.
+    fn arrange(&self, order: &mut [u32]) {
+        if order.len() <= GROUP {
+            order.sort_unstable();
+            return;
+        }
+        let unit = if order.len() > GROUP * GROUP {
+            GROUP * GROUP
+        } else {
+            GROUP
+        };
+        let middle = (order.len() / unit / 2).max(1) * unit;
+        let member = self.widest(order);
+        let weight = |at: &u32| self.weights[*at as usize * self.members + member];
+        order.select_nth_unstable_by(middle, |a, b| {
+            weight(a).total_cmp(&weight(b)).then(a.cmp(b))
+        });
+        let (low, high) = order.split_at_mut(middle);
+        self.arrange(low);
+        self.arrange(high);
+    }
+
+    /// The member whose weights vary most.
+    fn widest(&self, order: &[u32]) -> usize {
+        let mut total = 0.0;
+        let mut moments = vec![(0.0, 0.0); self.members];
+        for at in order {
+            let at = *at as usize;
+            let share = self.shares[at];
+            total += share;
+            let weights = &self.weights[at * self.members..][..self.members];
+            for ((first, second), weight) in moments.iter_mut().zip(weights) {
+                *first += share * weight;
+                *second += share * weight * weight;
+            }
+        }
+        let spread = |(first, second): &(f64, f64)| second - first * first / total;
+        let spreads = moments.iter().map(spread).enumerate();
+        let widest = spreads.max_by(|a, b| a.1.total_cmp(&b.1));
+        widest.map_or(0, |(member, _)| member)
+    }
+
+    fn ordered(&self, order: &[u32]) -> Self {
+        let at = |at: &u32| *at as usize;
+        let weights = |c: &u32| &self.weights[at(c) * self.members..][..self.members];
+        Self {
+            members: self.members,
+            shares: order.iter().map(|c| self.shares[at(c)]).collect(),
+            weights: order.iter().flat_map(weights).copied().collect(),
+        }
+    }
+
+    /// Groups in place of their configurations.
+    fn grouped(&self) -> Self {
+        let (mut shares, mut weights) = (Vec::new(), Vec::new());
+        let parts = self.weights.chunks(GROUP * self.members);
+        for (part, own) in self.shares.chunks(GROUP).zip(parts) {
+            let share: f64 = part.iter().sum();
+            let start = weights.len();
+            weights.resize(start + self.members, 0.0);
+            for (own_share, own) in part.iter().zip(own.chunks_exact(self.members)) {
+                for (weight, own) in weights[start..].iter_mut().zip(own) {
+                    *weight += own_share / share * own;
+                }
+            }
+            shares.push(share);
+        }
+        Self {
+            members: self.members,
+            shares,
+            weights,
+        }
+    }
+}
