@@ -156,8 +156,9 @@ impl Gain<'_> {
             let mut weight = [zero; N];
             for (at, weight) in weight.iter_mut().enumerate() {
                 // SAFETY: there is a vector for each member in each of N.
-                *weight =
-                    unsafe { I::F64::load(weights.get_unchecked(at * members + member).0.as_ptr()) };
+                *weight = unsafe {
+                    I::F64::load(weights.get_unchecked(at * members + member).0.as_ptr())
+                };
             }
             for (of_class, p) in p.iter_mut().enumerate() {
                 // SAFETY: the row has a number for each member and class.

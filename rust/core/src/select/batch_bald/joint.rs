@@ -18,6 +18,10 @@
 //! numbers that are not negative, of the same expectation and less noise, which goes to
 //! zero with the gain.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
 use super::entropy::{Packed, padded};
 use crate::select::ids::{mix, uniform};
 use crate::simd::Simd;
@@ -27,10 +31,24 @@ use crate::simd::Simd;
 const LEAST: f64 = 1e-30;
 /// Nor has a member a part in a configuration that makes it less probable than this.
 const NEVER: f64 = 1e-100;
-/// Configurations that make a group, and groups that make a larger one.
-const GROUP: usize = 16;
-/// The fewest groups that are worth computing with.
-const FEWEST: usize = 32;
+/// Groups that configurations are cut into.
+const GROUPS: [usize; 4] = [32, 128, 512, 2048];
+/// Configurations of a group, on average, that make it worth while.
+const WORTH: usize = 4;
+/// Weights of members that vary less are the same.
+const ALIKE: f64 = 1e-20;
+
+/// Configurations that are alike.
+struct Part {
+    /// How far they are from that: what knowing which it is tells of the member, to the
+    /// second order and times two, `Σ_m var(w_m) / mean(w_m)` times their probability.
+    spread: f64,
+    /// In the order.
+    range: Range<usize>,
+    /// The member whose weights vary most, and their mean.
+    member: usize,
+    cut: f64,
+}
 
 /// See the module.
 pub(super) struct Joint {
@@ -42,6 +60,27 @@ pub(super) struct Joint {
     batch: Vec<Vec<f64>>,
     is_drawn: bool,
     all: Configurations,
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Part {}
+
+impl Ord for Part {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_spread = self.spread.total_cmp(&other.spread);
+        by_spread.then(other.range.start.cmp(&self.range.start))
+    }
+}
+
+impl PartialOrd for Part {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Configurations, one after the other.
@@ -145,18 +184,19 @@ impl Joint {
 
     /// What gains are computed with.
     pub(super) fn levels(&self) -> Levels {
-        let mut order: Vec<u32> = (0..self.all.shares.len() as u32).collect();
-        if self.all.groups() >= FEWEST {
-            self.all.arrange(&mut order);
+        let count = self.all.shares.len();
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        let mut parts = BinaryHeap::new();
+        let mut packed = Vec::new();
+        for groups in GROUPS.into_iter().filter(|groups| groups * WORTH <= count) {
+            if parts.is_empty() {
+                parts.push(self.all.part(0..count, &order));
+            }
+            self.all.cut(&mut order, &mut parts, groups);
+            let groups = self.all.grouped(&order, &parts);
+            packed.push(Packed::new(&groups.shares, &groups.weights));
         }
-        let mut levels = vec![self.all.ordered(&order)];
-        while let Some(finest) = levels.last()
-            && finest.groups() >= FEWEST
-        {
-            levels.push(finest.grouped());
-        }
-        let pack = |all: &Configurations| Packed::new(&all.shares, &all.weights);
-        let packed: Vec<Packed> = levels.iter().rev().map(pack).collect();
+        packed.push(Packed::new(&self.all.shares, &self.all.weights));
         let each = |mean| std::iter::repeat_n(mean, self.classes);
         let mut means: Vec<f64> = self.all.means().into_iter().flat_map(each).collect();
         means.resize(padded(means.len()), 0.0);
@@ -245,39 +285,11 @@ impl Configurations {
         means
     }
 
-    /// Groups that they make.
-    fn groups(&self) -> usize {
-        self.shares.len() / GROUP
-    }
-
-    /// Orders configurations so that those of a group have weights that are alike: cuts
-    /// them in two where they are farthest apart, and the parts again.
-    fn arrange(&self, order: &mut [u32]) {
-        if order.len() <= GROUP {
-            order.sort_unstable();
-            return;
-        }
-        let unit = if order.len() > GROUP * GROUP {
-            GROUP * GROUP
-        } else {
-            GROUP
-        };
-        let middle = (order.len() / unit / 2).max(1) * unit;
-        let member = self.widest(order);
-        let weight = |at: &u32| self.weights[*at as usize * self.members + member];
-        order.select_nth_unstable_by(middle, |a, b| {
-            weight(a).total_cmp(&weight(b)).then(a.cmp(b))
-        });
-        let (low, high) = order.split_at_mut(middle);
-        self.arrange(low);
-        self.arrange(high);
-    }
-
-    /// The member whose weights vary most.
-    fn widest(&self, order: &[u32]) -> usize {
+    /// Moments of the weights of some.
+    fn part(&self, range: Range<usize>, order: &[u32]) -> Part {
         let mut total = 0.0;
         let mut moments = vec![(0.0, 0.0); self.members];
-        for at in order {
+        for at in &order[range.clone()] {
             let at = *at as usize;
             let share = self.shares[at];
             total += share;
@@ -287,33 +299,61 @@ impl Configurations {
                 *second += share * weight * weight;
             }
         }
-        let spread = |(first, second): &(f64, f64)| second - first * first / total;
-        let spreads = moments.iter().map(spread).enumerate();
-        let widest = spreads.max_by(|a, b| a.1.total_cmp(&b.1));
-        widest.map_or(0, |(member, _)| member)
+        let mut part = Part {
+            spread: 0.0,
+            range,
+            member: 0,
+            cut: 0.0,
+        };
+        let mut widest = 0.0;
+        for (member, (first, second)) in moments.into_iter().enumerate() {
+            let spread = second / first - first / total;
+            if spread > 0.0 {
+                part.spread += spread;
+            }
+            if spread > widest {
+                (widest, part.member, part.cut) = (spread, member, first / total);
+            }
+        }
+        part
     }
 
-    fn ordered(&self, order: &[u32]) -> Self {
-        let at = |at: &u32| *at as usize;
-        let weights = |c: &u32| &self.weights[at(c) * self.members..][..self.members];
-        Self {
-            members: self.members,
-            shares: order.iter().map(|c| self.shares[at(c)]).collect(),
-            weights: order.iter().flat_map(weights).copied().collect(),
+    /// Cuts configurations into parts that are alike, always the one that tells most of
+    /// its members, until there are so many.
+    fn cut(&self, order: &mut [u32], parts: &mut BinaryHeap<Part>, count: usize) {
+        while parts.len() < count
+            && let Some(part) = parts.pop()
+        {
+            let Range { start, end } = part.range;
+            let weight = |at: u32| self.weights[at as usize * self.members + part.member];
+            let own = &mut order[start..end];
+            own.sort_unstable_by_key(|at| (weight(*at) <= part.cut, *at));
+            let middle = start + own.partition_point(|at| weight(*at) > part.cut);
+            if part.spread <= ALIKE || middle == start || middle == end {
+                parts.push(Part {
+                    spread: 0.0,
+                    ..part
+                });
+                break;
+            }
+            parts.push(self.part(start..middle, order));
+            parts.push(self.part(middle..end, order));
         }
     }
 
-    /// Groups in place of their configurations.
-    fn grouped(&self) -> Self {
+    /// Parts in place of their configurations.
+    fn grouped(&self, order: &[u32], parts: &BinaryHeap<Part>) -> Self {
         let (mut shares, mut weights) = (Vec::new(), Vec::new());
-        let parts = self.weights.chunks(GROUP * self.members);
-        for (part, own) in self.shares.chunks(GROUP).zip(parts) {
-            let share: f64 = part.iter().sum();
+        for part in parts {
+            let own = || order[part.range.clone()].iter().map(|at| *at as usize);
+            let share: f64 = own().map(|at| self.shares[at]).sum();
             let start = weights.len();
             weights.resize(start + self.members, 0.0);
-            for (own_share, own) in part.iter().zip(own.chunks_exact(self.members)) {
+            for at in own() {
+                let part = self.shares[at] / share;
+                let own = &self.weights[at * self.members..][..self.members];
                 for (weight, own) in weights[start..].iter_mut().zip(own) {
-                    *weight += own_share / share * own;
+                    *weight += part * own;
                 }
             }
             shares.push(share);

@@ -13,9 +13,10 @@
 //! computed for a smaller batch is an upper bound. So is one for groups of
 //! configurations, each with the mean of its weights: whoever is told the group alone
 //! knows less of the labels, and entropy is concave. Rows wait in a heap by their
-//! bounds; those on top are computed for ever smaller groups, and leave the race at the
-//! first bound below the best gain. Most of the work is done on some forty groups of
-//! ten thousand configurations.
+//! bounds; those on top are computed for ever smaller groups, and go back to where
+//! their bounds put them. Few rows but those picked are computed for all configurations:
+//! where these have left little to be told, it is in few of them, and groups of the
+//! others lose nothing.
 //!
 //! While all configurations are there, picks are those of the naive algorithm. Once
 //! labels are drawn, gains are estimates, and bounds of smaller batches hold up to
@@ -39,9 +40,10 @@ use joint::{Joint, Levels};
 
 /// What rounding can make of a gain, in nats. Gains below are none.
 const ROUNDING: f64 = 1e-12;
-/// Rows that are brought up to date at a time, by the work that it is to compute so
-/// many to the end. The number of threads has no part in it: picks would depend on it.
-const ROWS: Range<usize> = 4..256;
+/// Rows that are computed to the end at a time, to begin with; for groups as many more
+/// as these are less work. The number of threads has no part in it: picks would depend
+/// on it.
+const ROWS: usize = 2;
 /// Multiplications that are not worth waking another thread.
 const SMALL: usize = 200_000;
 
@@ -269,28 +271,26 @@ impl<'a> Greedy<'a> {
     fn best(&mut self) -> Result<Option<Entry>> {
         let (mut best, mut known): (Option<Entry>, _) = (None, Vec::new());
         let whole = self.levels.costs.last().copied().unwrap_or(0);
-        let mut budget = ROWS.start * whole;
+        let costs = self.levels.costs.iter();
+        let mut limits: Vec<usize> = costs.map(|cost| ROWS * whole / cost).collect();
         loop {
-            let (mut pulled, mut cost) = (Vec::new(), 0);
-            while cost <= budget
-                && let Some(top) = self.heap.peek()
+            let (mut pulled, mut counts) = (Vec::new(), vec![0; limits.len()]);
+            while let Some(top) = self.heap.peek()
                 && top.may_beat(best.as_ref())
-                && let Some(top) = self.heap.pop()
             {
-                if !self.admits(top.row) {
-                    continue;
+                let level = self.next_level(top).filter(|_| self.admits(top.row));
+                if level.is_some_and(|level| counts[level] == limits[level]) {
+                    break;
                 }
-                match self.next_level(&top) {
-                    Some(level) => {
-                        cost += self.levels.costs[level];
-                        pulled.push(top);
+                let Some(top) = self.heap.pop() else { break };
+                if let Some(level) = level {
+                    counts[level] += 1;
+                    pulled.push(top);
+                } else if self.admits(top.row) {
+                    if best.is_none_or(|best| top.is_before(&best)) {
+                        best = Some(top);
                     }
-                    None => known.push(top),
-                }
-                if let Some(last) = known.last()
-                    && best.is_none_or(|best| last.is_before(&best))
-                {
-                    best = Some(*last);
+                    known.push(top);
                 }
             }
             if pulled.is_empty() {
@@ -298,7 +298,11 @@ impl<'a> Greedy<'a> {
             }
             self.refresh(&mut pulled)?;
             self.heap.extend(pulled);
-            budget = (2 * budget).min(ROWS.end * whole);
+            for (limit, count) in limits.iter_mut().zip(counts) {
+                if count == *limit {
+                    *limit *= 2;
+                }
+            }
         }
         let row = best.map(|best| best.row);
         self.heap
