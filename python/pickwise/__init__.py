@@ -11,6 +11,7 @@ array([0, 1])
 from __future__ import annotations
 
 from pickwise._native import __version__
+from pickwise.batch import batch_bald
 from pickwise.build import build_info, warn_of_debug_build
 from pickwise.committee import (
     bald,
@@ -30,6 +31,7 @@ from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
 from pickwise.strategies import (
     Bald,
+    BatchBALD,
     ConsensusKL,
     Entropy,
     ExpectedEntropy,
@@ -51,6 +53,7 @@ from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
     "Bald",
+    "BatchBALD",
     "ConsensusKL",
     "Cover",
     "CoverReducer",
@@ -74,6 +77,7 @@ __all__ = [
     "__version__",
     "aggregate",
     "bald",
+    "batch_bald",
     "build_info",
     "committee_std",
     "consensus_kl",

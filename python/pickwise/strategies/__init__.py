@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pickwise.strategies.base import Ranking, Strategy
+from pickwise.strategies.batch_bald import BatchBALD
 from pickwise.strategies.committee import (
     Bald,
     Committee,
@@ -23,6 +24,7 @@ from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ra
 __all__ = [
     "REGISTRY",
     "Bald",
+    "BatchBALD",
     "Committee",
     "ConsensusKL",
     "Entropy",
