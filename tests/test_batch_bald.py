@@ -27,13 +27,14 @@ except ImportError:
     pass
 
 
-def make(members, rows, classes, seed=0, dtype=np.float64):
-    """Members that differ in what they are sure of; some rows one-hot, some with zeros."""
+def make(members, rows, classes, seed=0, dtype=np.float64, *, sure=True):
+    """Members that differ in what they are sure of; if they are, some rows are one-hot, some have zeros."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(rows, classes)) + rng.normal(size=(members, rows, classes))
     p = np.exp(z)
-    p[:, 2::7] = np.eye(classes)[rng.integers(0, classes, (members, len(range(2, rows, 7))))]
-    p[:, 3::7, 0] = 0
+    if sure:
+        p[:, 2::7] = np.eye(classes)[rng.integers(0, classes, (members, len(range(2, rows, 7))))]
+        p[:, 3::7, 0] = 0
     return (p / p.sum(2, keepdims=True)).astype(dtype)
 
 
@@ -92,7 +93,7 @@ def test_picks_are_those_of_the_naive_algorithm(seed, members, classes, rows, ki
 
 def test_bounds_of_groups_lose_no_pick():
     """So many configurations that most rows are only ever computed for groups of them."""
-    p = make(12, 1500, 4, seed=3)
+    p = make(12, 1500, 4, seed=3, sure=False)
     Naive(p).check(pw.batch_bald(p, 6, samples=4**6))
 
 
@@ -106,7 +107,7 @@ def test_the_first_pick_is_bald(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_the_way_members_come_changes_nothing(dtype):
-    p = make(5, 61, 3, seed=4, dtype=dtype)
+    p = make(5, 61, 3, seed=4, dtype=dtype, sure=False)
     want = pw.batch_bald(p, 9, samples=500, random_state=0)
 
     def reusing():
@@ -170,7 +171,7 @@ def test_members_that_agree_leave_nothing_to_tell(p):
 
 
 def test_estimates_are_unbiased():
-    p = make(6, 8, 3, seed=6)
+    p = make(6, 8, 3, seed=6, sure=False)
     first = np.arange(7)
     naive = Naive(p)
     for row in first:
@@ -185,7 +186,7 @@ def test_estimates_are_unbiased():
 
 
 def test_estimates_are_close():
-    p = make(8, 400, 3, seed=7)
+    p = make(8, 400, 3, seed=7, sure=False)
     drawn = pw.batch_bald(p, 8, samples=2000, random_state=1)
     Naive(p).check(drawn, atol=0.01)
     exact = pw.batch_bald(p, 8, samples=3**8)
@@ -196,14 +197,14 @@ def test_estimates_are_close():
 
 def test_gains_only_fall():
     for samples in (3**7, 300):
-        scores = pw.batch_bald(make(9, 200, 3, seed=8), 7, samples=samples, random_state=0).scores
+        scores = pw.batch_bald(make(9, 200, 3, seed=8, sure=False), 7, samples=samples, random_state=0).scores
         assert (np.diff(scores) <= 0.02).all()
         assert (scores >= 0).all()
 
 
 @pytest.mark.parametrize("members", [3, 20])
 def test_a_huge_batch_does_not_underflow(members):
-    p = make(members, 450, 10, seed=9, dtype=np.float32)
+    p = make(members, 450, 10, seed=9, dtype=np.float32, sure=False)
     selection = pw.batch_bald(p, 450, samples=300, random_state=0)
     assert sorted(selection.ids.tolist()) == list(range(450))
     assert np.isfinite(selection.scores).all()
@@ -212,7 +213,7 @@ def test_a_huge_batch_does_not_underflow(members):
 
 
 def test_the_seed_decides_and_threads_do_not():
-    p = make(10, 3000, 6, seed=10)
+    p = make(10, 3000, 6, seed=10, sure=False)
     want = pw.batch_bald(p, 12, samples=3000, random_state=1)
     for threads in (1, 2, 5):
         with pw.num_threads(threads):
@@ -223,7 +224,7 @@ def test_the_seed_decides_and_threads_do_not():
 
 
 def test_excluded_rows_and_ids():
-    p = make(5, 60, 3, seed=11)
+    p = make(5, 60, 3, seed=11, sure=False)
     best = pw.batch_bald(p, 3).indices.tolist()
     without = pw.batch_bald(p, 5, exclude=best)
     Naive(p).check(without, barred=best)
@@ -235,7 +236,7 @@ def test_excluded_rows_and_ids():
 
 
 def test_rows_that_are_in_the_batch_already():
-    p = make(7, 80, 3, seed=12)
+    p = make(7, 80, 3, seed=12, sure=False)
     whole = pw.batch_bald(p, 6)
     first, rest = whole.indices[:3].copy(), whole.indices[3:].tolist()
     picks, gains = pw.BatchBALD().choose(p, 3, exclude=None, first=first, random_state=0, progress=None)
@@ -264,7 +265,7 @@ def test_progress_counts_picks():
 
 
 def test_ctrl_c_stops_it():
-    p = make(20, 4000, 20, seed=13)
+    p = make(20, 4000, 20, seed=13, sure=False)
     began = time.monotonic()
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), 2))
     timer.start()
@@ -311,7 +312,7 @@ def test_bad_input(committee, options, error, message):
 
 def test_scikit_activeml():
     pool = pytest.importorskip("skactiveml.pool")
-    p = make(6, 60, 3, seed=14)
+    p = make(6, 60, 3, seed=14, sure=False)
     p = np.clip(p, 1e-6, 1)
     p /= p.sum(2, keepdims=True)
     utilities = pool.batch_bald(p.copy(), 5, n_MC_samples=3**5, random_state=0)
@@ -323,8 +324,15 @@ def test_scikit_activeml():
 def fingerprints():
     found = {}
     for kind, dtype in sorted(DTYPES.items()):
-        for members, classes, samples in ((2, 2, 100), (7, 3, 10_000), (9, 10, 2500), (3, 33, 400)):
-            selection = pw.batch_bald(make(members, 150, classes, 15, dtype), 6, samples=samples, random_state=3)
+        for members, classes, samples, sure in (
+            (2, 2, 100, True),
+            (7, 3, 10_000, False),
+            (9, 10, 2500, False),
+            (3, 33, 400, True),
+        ):
+            selection = pw.batch_bald(
+                make(members, 150, classes, 15, dtype, sure=sure), 6, samples=samples, random_state=3
+            )
             found[f"{kind} {members} {classes}"] = [selection.indices.tolist(), selection.scores.tolist()]
     return found
 

@@ -226,7 +226,7 @@ impl<'a> Greedy<'a> {
 
     fn run(mut self) -> Result<Batch> {
         for row in self.options.first {
-            self.condition_on(*row as usize);
+            self.condition_on(*row as usize)?;
         }
         if !self.options.first.is_empty() {
             self.levels = self.joint.levels();
@@ -237,8 +237,9 @@ impl<'a> Greedy<'a> {
             self.batch.picks.push(best.row);
             self.batch.gains.push(best.bound);
             self.exec.done.fetch_add(1, atomic::Ordering::Relaxed);
-            if self.batch.picks.len() < self.options.k {
-                self.condition_on(best.row);
+            // Where the best tells nothing the others don't, whatever comes.
+            if best.bound > 0.0 && self.batch.picks.len() < self.options.k {
+                self.condition_on(best.row)?;
                 self.levels = self.joint.levels();
             }
         }
@@ -246,10 +247,14 @@ impl<'a> Greedy<'a> {
     }
 
     /// Adds a row to the batch that others are conditioned on.
-    fn condition_on(&mut self, row: usize) {
+    fn condition_on(&mut self, row: usize) -> Result<()> {
+        if self.exec.cancel.load(atomic::Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
         let mut p = Vec::new();
         self.read(row, &mut p);
         self.joint.add(p);
+        Ok(())
     }
 
     /// What the members say of a row, one after the other, in whole vectors.
