@@ -10,7 +10,7 @@
 //! over all members from that of the labels. A row that is added has its label drawn by
 //! the same member. Within a member, the numbers that labels are drawn with are spread
 //! evenly over `[0, 1)`, in an order of their own for each row (Latin hypercube
-//! sampling; McKay, Beckman & Conover 1979): each still is uniform, so means are
+//! sampling; `McKay`, Beckman & Conover 1979): each still is uniform, so means are
 //! unbiased, and every label has its due share.
 //!
 //! The mean weights of the members are those of the configurations drawn, not
@@ -96,7 +96,7 @@ struct Configurations {
 /// Configurations in groups of falling size; the last level is the configurations themselves.
 #[derive(Default)]
 pub(super) struct Levels {
-    levels: Vec<Packed>,
+    groups: Vec<Packed>,
     classes: usize,
     /// The mean weights of the members, each for every class, in whole vectors.
     means: Vec<f64>,
@@ -107,7 +107,7 @@ pub(super) struct Levels {
 impl Levels {
     /// The gain of a row, or an upper bound where the level is not the last.
     pub(super) fn gain(&self, simd: Simd, level: usize, row: &[f64]) -> f64 {
-        self.levels[level].gain(simd, self.classes, &self.means, row)
+        self.groups[level].gain(simd, self.classes, &self.means, row)
     }
 }
 
@@ -136,7 +136,9 @@ impl Joint {
         // Rows need not sum to one exactly, but what is known of members would drift.
         for p in row.chunks_exact_mut(self.classes) {
             let sum: f64 = p.iter().sum();
-            p.iter_mut().for_each(|p| *p /= sum);
+            for p in p {
+                *p /= sum;
+            }
         }
         self.depth += 1;
         if self.is_drawn {
@@ -202,7 +204,7 @@ impl Joint {
         means.resize(padded(means.len()), 0.0);
         Levels {
             costs: packed.iter().map(Packed::len).collect(),
-            levels: packed,
+            groups: packed,
             classes: self.classes,
             means,
         }
