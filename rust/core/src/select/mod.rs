@@ -25,7 +25,7 @@ use crate::matrix::Matrix;
 use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
-pub use batch_bald::{Batch, BatchBald, batch_bald};
+pub use batch_bald::{Batch, BatchBald, MOST_SAMPLES, batch_bald};
 pub use codec::{Bytes, IdKind, Stored, id_kind};
 pub use d2_sampling::{D2Sampling, d2_sampling};
 use exact::Exact;

@@ -44,6 +44,8 @@ const ROUNDING: f64 = 1e-12;
 /// as these are less work. The number of threads has no part in it: picks would depend
 /// on it.
 const ROWS: usize = 2;
+/// The most configurations that may be asked for.
+pub const MOST_SAMPLES: usize = 100_000_000;
 /// Multiplications that are not worth waking another thread.
 const SMALL: usize = 200_000;
 
@@ -55,7 +57,7 @@ pub struct BatchBald<'a> {
     /// `Some` for logits, which are divided by this before the softmax.
     pub temperature: Option<f64>,
     /// The most configurations of labels. Where there are more, so many are drawn,
-    /// rounded up to as many for each member.
+    /// rounded up to as many for each member. From 1 to [`MOST_SAMPLES`].
     pub samples: usize,
     /// What the draws depend on.
     pub seed: u64,
@@ -98,7 +100,7 @@ pub fn batch_bald(
     let outside = |row: &i64| usize::try_from(*row).map_or(true, |row| row >= rows);
     if options.exclude.is_some_and(|mask| mask.len() != rows)
         || options.first.iter().any(outside)
-        || options.samples == 0
+        || !(1..=MOST_SAMPLES).contains(&options.samples)
     {
         return Err(Error::Shape(
             "the options do not fit the committee".to_owned(),
