@@ -24,77 +24,141 @@ from pickwise.committee import (
 )
 from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
+from pickwise.explanation import Explanation
+from pickwise.multilabel import max_loss, mean_max_loss, mmc
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
-from pickwise.result import Cover
+from pickwise.result import Batch, Cover
 from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
 from pickwise.strategies import (
+    MMC,
+    Badge,
     Bald,
     BatchBALD,
+    ClusterMargin,
     ConsensusKL,
+    DensityWeighted,
     Entropy,
     ExpectedEntropy,
+    FacilityLocation,
     Given,
+    GreedySamplingX,
+    GreedySamplingXY,
+    GreedySamplingY,
+    Hybrid,
     KCenter,
     KMeansPlusPlus,
     LeastConfidence,
     Margin,
+    MaxHerding,
+    MaxLoss,
+    MeanMaxLoss,
     PowerSampling,
     PredictiveEntropy,
+    ProbCover,
     Random,
+    RankedBatch,
     Ratio,
     SoftmaxSampling,
     SoftRank,
+    TypiClust,
+    UncertaintyHerding,
     VariationRatios,
     VoteEntropy,
 )
+from pickwise.strategies.badge import badge, gradient_norm
+from pickwise.strategies.cluster_margin import cluster_margin
+from pickwise.strategies.density_weighted import density, density_weighted
+from pickwise.strategies.facility_location import facility_location
+from pickwise.strategies.greedy_sampling import greedy_x, greedy_xy, greedy_y
+from pickwise.strategies.herding import max_herding, uncertainty_herding
+from pickwise.strategies.prob_cover import prob_cover
+from pickwise.strategies.ranked_batch import ranked_batch
+from pickwise.strategies.typiclust import typiclust
+from pickwise.temperature import fit_temperature
 from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
+    "MMC",
+    "Badge",
     "Bald",
+    "Batch",
     "BatchBALD",
+    "ClusterMargin",
     "ConsensusKL",
     "Cover",
     "CoverReducer",
+    "DensityWeighted",
     "Entropy",
     "ExpectedEntropy",
+    "Explanation",
+    "FacilityLocation",
     "Given",
+    "GreedySamplingX",
+    "GreedySamplingXY",
+    "GreedySamplingY",
+    "Hybrid",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "MaxHerding",
+    "MaxLoss",
+    "MeanMaxLoss",
     "PowerSampling",
     "PredictiveEntropy",
+    "ProbCover",
     "Random",
+    "RankedBatch",
     "Ratio",
     "Reducer",
     "Selection",
     "SoftRank",
     "SoftmaxSampling",
+    "TypiClust",
+    "UncertaintyHerding",
     "VariationRatios",
     "VoteEntropy",
     "__version__",
     "aggregate",
+    "badge",
     "bald",
     "batch_bald",
     "build_info",
+    "cluster_margin",
     "committee_std",
     "consensus_kl",
+    "density",
+    "density_weighted",
     "entropy",
     "expected_entropy",
+    "facility_location",
+    "fit_temperature",
     "get_num_threads",
+    "gradient_norm",
+    "greedy_x",
+    "greedy_xy",
+    "greedy_y",
     "k_center",
     "kmeans_plusplus",
     "least_confidence",
     "margin",
+    "max_herding",
+    "max_loss",
+    "mean_max_loss",
+    "mmc",
     "num_threads",
     "predictive_entropy",
+    "prob_cover",
+    "ranked_batch",
     "ratio",
     "reducer",
     "select",
     "set_num_threads",
     "top_k",
+    "typiclust",
+    "uncertainty_herding",
     "variation_ratios",
     "vote_entropy",
 ]

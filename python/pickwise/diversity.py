@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pickwise.ids import as_ids
+from pickwise.limits import Wishes
 from pickwise.points import Points
 from pickwise.strategies import KCenter, KMeansPlusPlus
 
@@ -142,8 +143,7 @@ def k_center(
         start=start,
         weights=weights,
         exclude=exclude,
-        groups=groups,
-        max_per_group=max_per_group,
+        wishes=Wishes(groups=groups, max_per_group=max_per_group),
         clip=clip,
     )
     cover = strategy.choose(points, random_state, progress)

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import BLOCK_BYTES, as_numpy, as_points, is_matrix, mapped
+from pickwise.arrays import BLOCK_BYTES, as_points, is_matrix, mapped
 from pickwise.ids import Excluded, Ids, count_ids, named, refuse_repeated, take_ids
+from pickwise.limits import as_numbers
 from pickwise.options import as_count, as_k, as_seed, too_few
 from pickwise.progress import CoverProgress, reporting_cover
-from pickwise.result import Cover, Nearest
+from pickwise.result import Batch, Cover, Nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from pickwise.limits import Limits, Wishes
     from pickwise.options import RandomState
-    from pickwise.strategies import Spread
+    from pickwise.strategies import Joint
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Points:
     ----------
     embeddings : ndarray of shape (rows, dims)
     k : int
+        How many to pick, beside those that are taken.
     ids : Ids or None
     centers : ndarray of shape (labelled, dims) or None
         Labelled rows that are not in the pool.
@@ -44,9 +47,14 @@ class Points:
     weights : ndarray of float64 of shape (rows,) or None
     exclude : ndarray of uint8 of shape (rows,) or None
         Nonzero where a row is neither picked nor covered.
-    groups : ndarray of int64 of shape (rows,) or None
-        Codes from 0.
-    max_per_group : int or None
+    limits : Limits or None
+        What picks have to keep to beside. Rows that are taken already are among those labelled.
+    scores : ndarray of float64 of shape (rows,) or None
+        How much each row is worth by itself, for strategies that ask for it.
+    predictions : ndarray of shape (rows, classes) or None
+        The probabilities of the rows, or predicted targets, for strategies that ask for them.
+    center_targets : ndarray of shape (labelled, targets) or None
+        The targets of the centres.
     skipped : int
         Invalid rows among those excluded.
     """
@@ -59,8 +67,10 @@ class Points:
     start: int | None = None
     weights: NDArray[np.float64] | None = None
     exclude: NDArray[np.uint8] | None = None
-    groups: NDArray[np.int64] | None = None
-    max_per_group: int | None = None
+    limits: Limits | None = None
+    scores: NDArray[np.float64] | None = None
+    predictions: NDArray[Any] | None = None
+    center_targets: NDArray[Any] | None = None
     skipped: int = 0
 
     @classmethod
@@ -74,19 +84,26 @@ class Points:
         start: Any = None,
         weights: Any = None,
         exclude: Any = None,
-        groups: Any = None,
-        max_per_group: Any = None,
+        wishes: Wishes | None = None,
+        predicted: NDArray[np.int64] | None = None,
+        scores: NDArray[np.float64] | None = None,
+        predictions: NDArray[Any] | None = None,
+        center_targets: NDArray[Any] | None = None,
         clip: bool = False,
-        skip_invalid_by: str | None = None,
+        metric: str = "euclidean",
+        skip_invalid: bool = False,
     ) -> Points:
         """Check everything that can be checked without a look at every number.
 
         Parameters
         ----------
-        skip_invalid_by : str, optional
-            A metric: rows that have no distance by it are excluded and counted.
+        predicted : ndarray of int64 of shape (rows,), optional
+            The most probable class of each row.
+        metric : str
+            What distances are by.
+        skip_invalid : bool
+            Whether rows that have no distance are excluded and counted.
         """
-        wanted = as_k(k)
         matrix = as_points(embeddings, "embeddings")
         rows = len(matrix)
         if ids is not None:
@@ -94,24 +111,37 @@ class Points:
                 raise ValueError(f"ids: expected {rows}, one for each row of embeddings, got {count_ids(ids)}")
             refuse_repeated(ids, "ids")
         centers, positions = as_labelled(labelled, matrix.shape)
+        limits = None
+        if wishes is not None and not wishes.is_empty:
+            limits = wishes.over(
+                rows, predicted=predicted, embeddings=matrix, metric=metric, centers=centers, labelled=positions
+            )
+        if center_targets is not None and len(center_targets) != (0 if centers is None else len(centers)):
+            raise ValueError(
+                f"targets: expected one for each labelled row that is not in the pool, "
+                f"{0 if centers is None else len(centers)}, got {len(center_targets)}"
+            )
+        taken = None if limits is None else limits.taken
         mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
-        mask, skipped = (mask, 0) if skip_invalid_by is None else _without_invalid(matrix, mask, skip_invalid_by)
-        room = _room(wanted, rows, mask, positions, skipped, clip=clip)
-        quota = None if max_per_group is None else as_count(max_per_group, "max_per_group", least=1)
-        if (groups is None) != (quota is None):
-            given, other = ("groups", "max_per_group") if quota is None else ("max_per_group", "groups")
-            raise ValueError(f"{given}: expected {other} with it, got none; pass both or neither")
+        if taken is not None:
+            refuse_barred(taken, positions, mask)
+            positions = taken if positions is None else np.union1d(positions, taken)
+        mask, skipped = _without_invalid(matrix, mask, metric) if skip_invalid else (mask, 0)
+        wanted, clip = (rows, True) if k is None else (as_k(k), clip)
+        room = _room(wanted, rows, mask, positions, 0 if taken is None else len(taken), skipped, clip=clip)
         return cls(
             matrix,
-            min(wanted, room),
+            room,
             ids,
             centers,
             positions,
             None if start is None else _position(start, "start", rows),
-            None if weights is None else _weights(weights, rows),
+            None if weights is None else as_numbers(weights, "weights", rows),
             mask,
-            None if groups is None else _codes(groups, rows),
-            quota,
+            limits,
+            scores,
+            predictions,
+            center_targets,
             skipped,
         )
 
@@ -141,29 +171,108 @@ class Points:
                     raise
                 raise ValueError(f"labelled: {text.removeprefix('centers: ')}") from None
 
-    def cover(self, strategy: Spread, picks: NDArray[np.int64], distances: NDArray[np.float64], radius: float) -> Cover:
-        """Make the result, and warn of what is not as it was asked for."""
+    @property
+    def taken(self) -> NDArray[np.int64]:
+        """Rows that are in already."""
+        taken = None if self.limits is None else self.limits.taken
+        return np.empty(0, np.int64) if taken is None else taken
+
+    @property
+    def weights_per_cost(self) -> NDArray[np.float64] | None:
+        """The weights, for each unit of cost."""
+        if self.limits is None or self.limits.costs is None:
+            return self.weights
+        return (1.0 if self.weights is None else self.weights) / self.limits.costs
+
+    def candidates(self) -> NDArray[np.int64]:
+        """List the rows that may be picked."""
+        barred = self.barred()
+        return np.arange(len(self.embeddings)) if barred is None else np.flatnonzero(barred == 0)
+
+    def compact(self) -> tuple[Points, NDArray[np.int64] | None]:
+        """Leave out what is excluded: the pool without it, and the positions of its rows here, None if it is all."""
+        if self.exclude is None or not self.exclude.any():
+            return self, None
+        rows = np.flatnonzero(self.exclude == 0)
+        labelled = None
+        if self.labelled is not None:
+            labelled = np.searchsorted(rows, self.labelled[self.exclude[self.labelled] == 0])
+        part = replace(
+            self,
+            embeddings=self.embeddings[rows],
+            ids=None,
+            labelled=labelled,
+            exclude=None,
+            limits=None if self.limits is None else self.limits.among(rows),
+            scores=None if self.scores is None else self.scores[rows],
+            predictions=None if self.predictions is None else self.predictions[rows],
+        )
+        return part, rows
+
+    def barred(self) -> NDArray[np.uint8] | None:
+        """Mark what is excluded or labelled."""
+        if self.labelled is None:
+            return self.exclude
+        mask = np.zeros(len(self.embeddings), np.uint8) if self.exclude is None else self.exclude.copy()
+        mask[self.labelled] = 1
+        return mask
+
+    def admit(self, order: NDArray[np.int64], k: int, picks: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Return the first `k` rows of an order that keep to the limits, some rows having been picked."""
+        if self.limits is None:
+            return order[:k]
+        limits = self.limits if picks is None else self.limits.having(picks)
+        return order[limits.admit(order, len(self.embeddings), k)]
+
+    def batch(self, strategy: Joint, picks: NDArray[np.int64], scores: NDArray[np.float64]) -> Batch:
+        """Make the result of picks, and of what they were picked by."""
+        self._warn_of_few(strategy, len(picks))
+        order = np.concatenate([self.taken, picks])
+        before = None if self.labelled is None else np.setdiff1d(self.labelled, self.taken)
+        distances = _native.distances_before(
+            self.embeddings, strategy.metric, order, labelled=before, centers=self.centers
+        )
+        scores = np.concatenate([np.full(len(self.taken), np.inf), scores])
+        return Batch(self._named(order), order, scores, strategy, self.skipped, distances=distances)
+
+    def cover(self, strategy: Joint, picks: NDArray[np.int64], distances: NDArray[np.float64], radius: float) -> Cover:
+        """Make the result of picks that are far apart, and warn of what is not as it was asked for."""
         copies = int((distances == 0).sum())
-        if len(picks) < self.k:
-            reasons = {
-                "every other row is nearer than min_distance to a pick or a labelled row": "min_distance",
-                "every other row is of a group that has max_per_group": "max_per_group",
-            }
-            asked = {"min_distance": strategy.options.get("min_distance"), "max_per_group": self.max_per_group}
-            why = " or ".join(why for why, option in reasons.items() if asked[option])
-            _warn(f"{len(picks)} rows were picked of the {self.k} wanted: {why or 'no others may be picked'}")
-        elif copies:
-            _warn(
+        self._warn_of_few(strategy, len(picks))
+        if copies and len(picks) == self.k:
+            warn(
                 f"{copies} of the {len(picks)} picks are copies of other picks or of labelled rows (at distance 0): "
                 "there were no other rows left; ask for fewer, or drop the picks whose distance is 0"
             )
-        factors = 1 if self.weights is None else self.weights[picks]
-        ids = picks if self.ids is None else named(take_ids(self.ids, picks))
+        factors = self.weights_per_cost
         with np.errstate(invalid="ignore"):  # 0 times the infinity of the first pick
-            scores = np.nan_to_num(distances * factors, nan=0.0, posinf=np.inf)
-        return Cover(ids, picks, scores, strategy, self.skipped, distances=distances, radius=radius)
+            scores = np.nan_to_num(distances * (1 if factors is None else factors[picks]), nan=0.0, posinf=np.inf)
+        if len(self.taken):
+            before = np.setdiff1d(self.labelled, self.taken) if self.labelled is not None else None
+            own = _native.distances_before(
+                self.embeddings, strategy.metric, self.taken, labelled=before, centers=self.centers
+            )
+            picks, distances = np.concatenate([self.taken, picks]), np.concatenate([own, distances])
+            scores = np.concatenate([np.full(len(own), np.inf), scores])
+        return Cover(self._named(picks), picks, scores, strategy, self.skipped, distances=distances, radius=radius)
 
-    def nearest(self, strategy: Spread, picks: NDArray[np.int64]) -> Nearest:
+    def _named(self, picks: NDArray[np.int64]) -> NDArray[Any]:
+        return picks if self.ids is None else named(take_ids(self.ids, picks))
+
+    def _warn_of_few(self, strategy: Joint, picked: int) -> None:
+        limits = self.limits
+        if picked >= self.k or (limits is not None and limits.budget is not None):
+            return
+        reasons = []
+        if strategy.options.get("min_distance") is not None or (limits is not None and limits.apart is not None):
+            reasons.append("every other row is nearer than min_distance to a pick or a labelled row")
+        for name, _, _ in [] if limits is None else limits.quotas:
+            what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
+            reasons.append(f"every other row is of a {what}")
+        why = " or ".join(reasons) or "no others may be picked"
+        warn(f"{picked} rows were picked of the {self.k} wanted: {why}")
+
+    def nearest(self, strategy: Joint, picks: NDArray[np.int64]) -> Nearest:
         """Find the nearest pick or labelled row of every row."""
         matrix = self.embeddings
         parts = [matrix[picks]]
@@ -210,30 +319,45 @@ def as_labelled(x: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, ND
     return None, (np.flatnonzero(mask).astype(np.int64) if mask is not None and mask.any() else None)
 
 
+def refuse_barred(
+    taken: NDArray[np.int64], labelled: NDArray[np.int64] | None, exclude: NDArray[np.uint8] | None
+) -> None:
+    """Refuse rows that must be in and must not."""
+    if labelled is not None and np.isin(taken, labelled).any():
+        row = taken[np.isin(taken, labelled)][0]
+        raise ValueError(f"must_include: row {row} is labelled already; leave it out of one of the two")
+    if exclude is not None and exclude[taken].any():
+        row = taken[exclude[taken] != 0][0]
+        raise ValueError(f"must_include: row {row} is excluded as well; leave it out of one of the two")
+
+
 def _room(
     k: int,
     rows: int,
     exclude: NDArray[np.uint8] | None,
     labelled: NDArray[np.int64] | None,
+    taken: int,
     skipped: int,
     *,
     clip: bool,
 ) -> int:
-    """Count the rows that may be picked, and refuse to pick more."""
+    """Count the rows to pick beside those that are taken, and refuse to pick more than there are."""
+    if taken > k:
+        raise ValueError(f"must_include: expected at most k = {k} rows, got {taken}")
     barred = np.zeros(rows, bool) if exclude is None else exclude != 0
     excluded = int(barred.sum())
     if labelled is not None:
         barred = barred.copy()
         barred[labelled] = True
     available = rows - int(barred.sum())
-    if available == 0:
+    if available + taken == 0:
         raise ValueError(
             f"exclude: every one of the {rows} rows is excluded, labelled or invalid, so none is left to pick; "
             "leave at least one out"
         )
-    if k > available and not clip:
-        raise too_few(k, available, rows=rows, skipped=skipped, labelled=rows - excluded - available)
-    return available
+    if k > available + taken and not clip:
+        raise too_few(k, available + taken, rows=rows, skipped=skipped, labelled=rows - excluded - available - taken)
+    return min(k - taken, available)
 
 
 def _without_invalid(
@@ -267,33 +391,7 @@ def _position(x: Any, name: str, rows: int) -> int:
     return position
 
 
-def _weights(x: Any, rows: int) -> NDArray[np.float64]:
-    array = as_numpy(x, "weights")
-    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
-        raise TypeError(f"weights: expected numbers, got {array.dtype}")
-    if array.shape != (rows,):
-        raise ValueError(f"weights: expected the shape ({rows},), one for each row, got {array.shape}")
-    return np.ascontiguousarray(array, np.float64)
-
-
-def _codes(x: Any, rows: int) -> NDArray[np.int64]:
-    """Turn groups, anything that can be hashed, into numbers from 0."""
-    array = x if isinstance(x, (list, tuple)) else as_numpy(x, "groups")
-    if isinstance(array, np.ndarray) and array.ndim != 1:
-        raise ValueError(f"groups: expected the shape ({rows},), one for each row, got {array.shape}")
-    if len(array) != rows:
-        raise ValueError(f"groups: expected {rows}, one for each row, got {len(array)}")
-    if isinstance(array, np.ndarray) and array.dtype.kind in "biuUS":
-        return np.unique(array, return_inverse=True)[1].astype(np.int64, copy=False)
-    codes: dict[Any, int] = {}
-    items = array.tolist() if isinstance(array, np.ndarray) else array
-    try:
-        return np.fromiter((codes.setdefault(item, len(codes)) for item in items), np.int64, rows)
-    except TypeError as error:
-        raise TypeError(f"groups: expected integers, strings or other values that can be hashed: {error}") from None
-
-
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
     """Warn where the caller called."""
     level, frame = 1, sys._getframe()  # noqa: SLF001 - as `warnings` itself does
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pickwise":

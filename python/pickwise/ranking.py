@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_rows, as_scores, is_array_like, row_count
+from pickwise.arrays import Rows, as_scores, is_array_like, row_count
 from pickwise.ids import Excluded, Ids, as_ids, count_ids, refuse_repeated, slice_ids
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import is_path_like, open_pool
@@ -176,7 +176,7 @@ def open_source(
                     continue
                 binary = matrix.shape[1] < strategy.min_classes
                 values = matrix[:, 0] if binary else matrix
-                yield as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True), ids
+                yield strategy.read(values, "pool", allow_empty=True), ids
 
     return Source(opened.rows, pieces, opened.locate)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import DTypeLike, NDArray
 
+    from pickwise.explanation import Explanation
     from pickwise.strategies import Strategy
 
 _ROWS_SHOWN = 5
@@ -54,6 +55,8 @@ class Selection:
     scores: NDArray[np.float64]
     strategy: Strategy
     skipped: int = 0
+    # Rows of the pool for `explain`. Not an argument, so that `replace` drops what may no longer fit.
+    _kept: NDArray[Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for array in (self.ids, self.indices, self.scores):
@@ -86,7 +89,8 @@ class Selection:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Selection, (self.ids, self.indices, self.scores, self.strategy, self.skipped)
+        state = None if self._kept is None else {"_kept": self._kept}
+        return Selection, (self.ids, self.indices, self.scores, self.strategy, self.skipped), state
 
     def __repr__(self) -> str:
         skipped = f", {self.skipped} invalid skipped" if self.skipped else ""
@@ -108,6 +112,47 @@ class Selection:
     def _figures(self) -> str:
         """Tell what there is to tell beside the rows."""
         return ""
+
+    def explain(self, probabilities: Any = None, *, classes: Any = None, top: int = 3) -> Explanation:
+        """Tell why each row was picked: its score, its most probable classes and, of a `Cover`, its distance.
+
+        Parameters
+        ----------
+        probabilities : array_like of shape (rows, classes), (rows,) or (members, rows, classes), optional
+            The pool that the rows were selected from, in memory, row for row, of which the selected ones are looked at;
+            1-D is *P(y=1)*. Logits where the strategy has ``from_logits=True``, else probabilities; of a committee the
+            mean is shown. By default what `select` has kept: a copy of the rows that it selected from an array or table
+            in memory, up to 10,000 of them and a million numbers (100,000 where the numbers of a row lie apart). Of
+            files, streams and reducers nothing is kept: read the rows at `indices`, or pass the pool here, as
+            ``numpy.load(path, mmap_mode="r")``, to see the classes. After a merge `indices` are not those of one pool.
+        classes : sequence of str, optional
+            The names of the classes, two for *P(y=1)*. By default their numbers.
+        top : int
+            How many classes are shown, the most probable first.
+
+        Returns
+        -------
+        Explanation
+            Rank, id, index and score of each row; then what else is known.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the probabilities are none, or too few for these rows, and if `classes` are not as many as there are.
+
+        Examples
+        --------
+        >>> import pickwise as pw
+        >>> pool = [[0.9, 0.1, 0.0], [0.25, 0.5, 0.25], [0.5, 0.375, 0.125]]
+        >>> pw.select(pool, k=2).explain(classes=["cat", "dog", "owl"], top=2)
+        Explanation of 2 rows by Margin(from_logits=False, temperature=1.0, task='multiclass', how='mean')
+          rank  id  index  score  class_1  p_1  class_2    p_2
+             1   2      2  0.875      cat  0.5      dog  0.375
+             2   1      1   0.75      dog  0.5      cat   0.25
+        """
+        from pickwise.explanation import explain
+
+        return explain(self, probabilities, classes, top)
 
     def plot(self, embeddings: Any, labelled: Any = None, *, sample: int = 10_000) -> Figure:
         """Draw the selected rows over the pool, projected to the two directions in which it is widest.
@@ -182,10 +227,49 @@ class Nearest(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cover(Selection):
+class Batch(Selection):
+    """A selection of rows that were chosen together, in the order in which they were picked.
+
+    It is a `Selection`, whose scores are what each pick added when it was picked: comparable with each other only as
+    far as its strategy says. Rows that had to be included come first, with the score infinity.
+
+    Attributes
+    ----------
+    distances : ndarray of float64 of shape (k,)
+        How far each pick was from all before it and from the labelled rows, by the metric of the strategy. Of the first
+        pick, with nothing labelled, infinity.
+    """
+
+    distances: NDArray[np.float64] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.distances.flags.writeable = False
+
+    def __eq__(self, other: object) -> bool:
+        same = super().__eq__(other)
+        if same is not True:
+            return same
+        assert isinstance(other, Batch)  # noqa: S101 - for the type checker
+        return np.array_equal(self.distances, other.distances)
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, arguments, state = super().__reduce__()
+        return _batch, (*arguments, self.distances), state
+
+
+def _batch(*fields: Any) -> Batch:
+    *selection, distances = fields
+    return Batch(*selection, distances=distances)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cover(Batch):
     """A selection of rows that are far from each other, in the order in which they were picked.
 
-    It is a `Selection`, whose scores are the distances (times the weights, if there were any).
+    It is a `Batch`, whose scores are the distances (times the weights, if there were any).
 
     Attributes
     ----------
@@ -198,13 +282,12 @@ class Cover(Selection):
         The nearest pick or labelled row of every row, if it was asked for.
     """
 
-    distances: NDArray[np.float64] = field(kw_only=True)
     radius: float = field(kw_only=True)
     nearest: Nearest | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for array in (self.distances, *(self.nearest or ())):
+        for array in self.nearest or ():
             array.flags.writeable = False
 
     def __eq__(self, other: object) -> bool:
@@ -212,7 +295,7 @@ class Cover(Selection):
         if same is not True:
             return same
         assert isinstance(other, Cover)  # noqa: S101 - for the type checker
-        if self.radius != other.radius or not np.array_equal(self.distances, other.distances):
+        if self.radius != other.radius:
             return False
         if self.nearest is None or other.nearest is None:
             return self.nearest is other.nearest
@@ -221,7 +304,8 @@ class Cover(Selection):
     __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _cover, (*super().__reduce__()[1], self.distances, self.radius, self.nearest)
+        _, arguments, state = super().__reduce__()
+        return _cover, (*arguments, self.radius, self.nearest), state
 
     def _figures(self) -> str:
         return f", radius {self.radius:.6g}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
+from pickwise.constrained import rank_within
+from pickwise.explanation import keeping_rows
+from pickwise.limits import Wishes
 from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
-from pickwise.spreading import spread
-from pickwise.strategies import Given, Ranking, SoftRank, Spread, Strategy, resolve
+from pickwise.spreading import Beside, spread
+from pickwise.strategies import Given, Joint, Ranking, SoftRank, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "select", "top_k"]
 
 
+@keeping_rows
 def select(
     pool: Any,
-    k: int,
+    k: int | None = None,
     strategy: str | Strategy = "margin",
     *,
     embeddings: Any = None,
@@ -29,6 +33,13 @@ def select(
     ids: Any = None,
     exclude: Any = None,
     exclude_ids: Any = None,
+    must_include: Any = None,
+    max_per_class: int | None = None,
+    groups: Any = None,
+    max_per_group: int | None = None,
+    costs: Any = None,
+    budget: float | None = None,
+    min_distance: float | None = None,
     ties: Ties = "first",
     random_state: RandomState = None,
     invalid: Invalid = "raise",
@@ -129,17 +140,24 @@ def select(
     >>> pw.select(pool, 2, pw.KCenter(prefilter=2), embeddings=embeddings, labelled=[0]).ids  # margins: 1, 2, 3 and 0
     array([3, 2])
     """
-    chosen, wanted = resolve(strategy), as_k(k)
+    chosen = resolve(strategy)
+    wanted = as_k(k) if k is not None or budget is None else None
+    wishes = Wishes(max_per_class, groups, max_per_group, costs, budget, must_include, min_distance)
     request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, progress, probabilities, id)
-    if isinstance(chosen, Spread):
-        return spread(chosen, pool, wanted, request, embeddings=embeddings, labelled=labelled)
+    if isinstance(chosen, Joint):
+        return spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
+    uses_points = min_distance is not None
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
-        if value is not None:
+        if value is not None and not uses_points:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
+    ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
+    source = open_source(pool, ranking, probabilities, id)
+    if not wishes.is_empty:
+        return rank_within(chosen, source, wanted, request, wishes, pool=pool, embeddings=embeddings, labelled=labelled)
+    assert wanted is not None  # noqa: S101 - a budget is a wish
     if isinstance(chosen, SoftRank):
-        return draw_by_rank(chosen, open_source(pool, chosen.ranking, probabilities, id), wanted, request)
-    assert isinstance(chosen, Ranking)  # noqa: S101 - a strategy is one or the other
-    source = open_source(pool, chosen, probabilities, id)
+        return draw_by_rank(chosen, source, wanted, request)
     return rank(chosen, source, wanted, request).finish(clip=clip)
 
 

@@ -1,86 +1,181 @@
-"""Selections of rows that are far apart, among all rows of a pool or among those that rank highest."""
+"""Selections of rows that are chosen together, among all rows of a pool or among those that rank highest."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import as_points, row_count
+from pickwise.arrays import as_points, as_rows, row_count
+from pickwise.constrained import Votes
 from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
+from pickwise.limits import Wishes
 from pickwise.options import one_of
 from pickwise.points import Points, as_labelled
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.ranking import Request, is_matrix_like, open_source, rank
-from pickwise.strategies import Random
+from pickwise.strategies import Hybrid, Margin, Random, Spread
+from pickwise.strategies.joint import matrix_of_predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.progress import CoverProgress, Progress
-    from pickwise.result import Cover
-    from pickwise.strategies import Spread
+    from pickwise.result import Batch
+    from pickwise.strategies import Joint, Ranking
 
 
-def spread(strategy: Spread, pool: Any, k: int, request: Request, *, embeddings: Any, labelled: Any) -> Cover:
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What `select` was given beside a pool, for strategies that choose rows together."""
+
+    embeddings: Any
+    labelled: Any
+    wishes: Wishes
+
+
+def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
     """Select by a strategy that chooses rows together; `pickwise.select` says what the arguments are."""
     one_of(request.invalid, "invalid", ("raise", "skip"))
-    if strategy.prefilter is not None:
-        return _spread_among_best(strategy, pool, k, request, embeddings=embeddings, labelled=labelled)
+    prefiltered = isinstance(strategy, Spread) and strategy.prefilter is not None
+    if prefiltered or strategy.needs in ("scores", "predictions"):
+        return _spread_ranked(strategy, pool, k, request, beside)
     if one_of(request.ties, "ties", ("first", "random")) == "random":
         raise ValueError(f"ties: expected 'first' with {strategy.name} without a prefilter, got 'random'")
-    matrix, ids = _embedded(pool, request) if embeddings is None else _beside(pool, request, embeddings)
+    targets = None
+    if strategy.needs == "targets":
+        _need_embeddings(strategy, beside, "predicted targets")
+        targets, ids = _collected(pool, request)
+        matrix = as_points(beside.embeddings, "embeddings")
+        _refuse_other_rows(len(targets), len(matrix))
+    elif beside.embeddings is None:
+        matrix, ids = _collected(pool, request)
+    else:
+        matrix, ids = _beside(pool, request, beside.embeddings)
     if request.ids is not None:
         if ids is not None:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         ids = as_ids(request.ids, "ids", len(matrix))
+    predicted = None
+    if beside.wishes.max_per_class is not None and beside.embeddings is not None and targets is None:
+        predicted = _predicted(pool, request)
     points = Points.read(
         matrix,
         k,
         ids=ids,
-        labelled=labelled,
+        labelled=beside.labelled,
         exclude=_left_out(len(matrix), ids, request),
+        wishes=beside.wishes,
+        predicted=predicted,
+        predictions=targets,
         clip=request.clip,
-        skip_invalid_by=strategy.metric if request.invalid == "skip" else None,
+        metric=strategy.metric,
+        skip_invalid=request.invalid == "skip",
     )
     return strategy.choose(points, request.random_state, _of_picks(request.progress))
 
 
-def _spread_among_best(
-    strategy: Spread, pool: Any, k: int, request: Request, *, embeddings: Any, labelled: Any
-) -> Cover:
-    if embeddings is None:
-        raise TypeError(
-            f"embeddings: expected a matrix beside the pool of probabilities, as {strategy!r} has a prefilter, got None"
-        )
-    matrix = as_points(embeddings, "embeddings")
+def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
+    """Select among the rows that rank highest, or among all, with their scores."""
+    _need_embeddings(strategy, beside, "probabilities")
+    matrix = as_points(beside.embeddings, "embeddings")
     rows = len(matrix)
-    source = open_source(pool, strategy.ranking, request.probabilities, request.id)
+    if strategy.needs == "predictions" and not is_matrix_like(pool, request.probabilities, request.id):
+        pool, ids = _collected(pool, request)
+        if ids is not None and request.ids is not None:
+            raise ValueError("ids: expected None, because the pool brings its own ids")
+        pool = pool[:, 0] if pool.shape[1] == 1 else pool
+        request = replace(request, ids=request.ids if ids is None else ids, probabilities=None, id=None)
+    ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # those that need scores have one
+    source = open_source(pool, ranking, request.probabilities, request.id)
     _refuse_other_rows(source.rows, rows)
-    known = as_labelled(labelled, matrix.shape)[1]
+    votes = None if beside.wishes.max_per_class is None else Votes(ranking, pool)
+    if votes is not None:
+        source = votes.listening(source)
+    centers, known = as_labelled(beside.labelled, matrix.shape)
+    taken = beside.wishes.taken(rows)
     mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
     if known is not None:
         mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
         mask[known] = 1
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
-    reducer = rank(strategy.ranking, source, min(rows, (strategy.prefilter or 1) * k), quiet)
+    most = _most(strategy, rows, k)
+    reducer = rank(ranking, source, most if taken is None else rows, quiet)
     _refuse_other_rows(reducer.rows, rows)
     best = reducer.finish(clip=True)
     out = np.ones(rows, np.uint8)
-    out[best.indices] = 0
-    points = Points.read(matrix, k, labelled=labelled, exclude=out != 0, clip=request.clip)
-    cover = strategy.choose(points, request.random_state, _of_picks(request.progress))
-    by_position = np.argsort(best.indices)
-    places = by_position[np.searchsorted(best.indices, cover.indices, sorter=by_position)]
-    return replace(cover, ids=best.ids[places], skipped=best.skipped)
+    if taken is None:
+        out[best.indices] = 0
+    else:
+        missing = taken[~np.isin(taken, best.indices)]
+        if len(missing):
+            raise ValueError(
+                f"must_include: row {missing[0]} is excluded, labelled or invalid, so it cannot be selected"
+            )
+        out[best.indices[~np.isin(best.indices, taken)][:most]] = 0
+        out[taken] = 0
+    if known is not None:
+        out[known] = 0
+    scores = np.zeros(rows)
+    scores[best.indices] = best.scores
+    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    predictions = None
+    if strategy.needs == "predictions":
+        from_logits = bool(getattr(strategy, "from_logits", False))
+        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits, check=False)
+    points = Points.read(
+        matrix,
+        k,
+        labelled=centers if known is None else known,
+        exclude=out != 0,
+        wishes=beside.wishes,
+        predicted=None if votes is None else votes.of(rows),
+        scores=scores,
+        predictions=predictions,
+        clip=request.clip,
+        metric=then.metric,
+    )
+    batch = then.choose(points, request.random_state, _of_picks(request.progress))
+    place = np.full(rows, -1, np.int64)
+    place[best.indices] = np.arange(len(best))
+    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
 
 
-def _embedded(pool: Any, request: Request) -> tuple[NDArray[Any], Ids | None]:
-    """Read a pool of embeddings: where it is, if it is one matrix, else chunk by chunk into one."""
+def _most(strategy: Joint, rows: int, k: int | None) -> int:
+    """How many rows are chosen among."""
+    if isinstance(strategy, Hybrid):
+        factor = strategy.factor
+    elif isinstance(strategy, Spread):
+        factor = strategy.prefilter or 1
+    else:
+        return rows
+    return rows if k is None else min(rows, factor * k)
+
+
+def _predicted(pool: Any, request: Request) -> NDArray[np.int64] | None:
+    """Find the predicted classes of a pool that embeddings lie beside, if it is one of probabilities."""
+    ranking = Margin()
+    source = open_source(pool, ranking, request.probabilities, request.id)
+    votes = Votes(ranking, pool)
+    count = sum(rows if isinstance(rows, int) else rows.shape[0] for rows, _ in votes.listening(source).pieces())
+    return votes.of(count)
+
+
+def _need_embeddings(strategy: Joint, beside: Beside, what: str) -> None:
+    if beside.embeddings is None:
+        why = "" if strategy.needs in ("scores", "predictions", "targets") else ", as it has a prefilter"
+        raise TypeError(f"embeddings: expected a matrix beside the pool of {what} with {strategy!r}{why}, got None")
+
+
+def _collected(pool: Any, request: Request) -> tuple[NDArray[Any], Ids | None]:
+    """Read a pool as one matrix: where it is, if it is one, else chunk by chunk into one."""
     if is_matrix_like(pool, request.probabilities, request.id):
+        if np.ndim(pool) == 1 and hasattr(pool, "__array__"):
+            return np.asarray(pool)[:, None], None
         return as_points(pool, "pool"), None
     opened = open_pool(pool, probabilities=request.probabilities, id=request.id)
     if is_path_like(pool):

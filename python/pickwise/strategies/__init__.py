@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pickwise.strategies.badge import Badge
 from pickwise.strategies.base import Ranking, Strategy
 from pickwise.strategies.batch_bald import BatchBALD
+from pickwise.strategies.cluster_margin import ClusterMargin
 from pickwise.strategies.committee import (
     Bald,
     Committee,
@@ -15,35 +17,62 @@ from pickwise.strategies.committee import (
     VariationRatios,
     VoteEntropy,
 )
+from pickwise.strategies.density_weighted import DensityWeighted
+from pickwise.strategies.facility_location import FacilityLocation
 from pickwise.strategies.given import Given
+from pickwise.strategies.greedy_sampling import GreedySamplingX, GreedySamplingXY, GreedySamplingY
+from pickwise.strategies.herding import MaxHerding, UncertaintyHerding
+from pickwise.strategies.hybrid import Hybrid
+from pickwise.strategies.joint import Joint
+from pickwise.strategies.multilabel import MMC, MaxLoss, MeanMaxLoss
+from pickwise.strategies.prob_cover import ProbCover
 from pickwise.strategies.random import Random
+from pickwise.strategies.ranked_batch import RankedBatch
 from pickwise.strategies.spread import KCenter, KMeansPlusPlus, Spread
 from pickwise.strategies.stochastic import PowerSampling, SoftmaxSampling, SoftRank
+from pickwise.strategies.typiclust import TypiClust
 from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ratio, Uncertainty
 
 __all__ = [
+    "MMC",
     "REGISTRY",
+    "Badge",
     "Bald",
     "BatchBALD",
+    "ClusterMargin",
     "Committee",
     "ConsensusKL",
+    "DensityWeighted",
     "Entropy",
     "ExpectedEntropy",
+    "FacilityLocation",
     "Given",
+    "GreedySamplingX",
+    "GreedySamplingXY",
+    "GreedySamplingY",
+    "Hybrid",
+    "Joint",
     "KCenter",
     "KMeansPlusPlus",
     "LeastConfidence",
     "Margin",
+    "MaxHerding",
+    "MaxLoss",
+    "MeanMaxLoss",
     "PowerSampling",
     "PredictiveEntropy",
+    "ProbCover",
     "Random",
+    "RankedBatch",
     "Ranking",
     "Ratio",
     "SoftRank",
     "SoftmaxSampling",
     "Spread",
     "Strategy",
+    "TypiClust",
     "Uncertainty",
+    "UncertaintyHerding",
     "VariationRatios",
     "VoteEntropy",
     "resolve",
@@ -54,6 +83,10 @@ REGISTRY: dict[str, type[Strategy]] = {
     for strategy in (
         *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
         *(PowerSampling, SoftmaxSampling, SoftRank, Given),
+        *(TypiClust, ProbCover, MaxHerding, FacilityLocation),
+        *(UncertaintyHerding, Badge, ClusterMargin, RankedBatch, DensityWeighted, Hybrid),
+        *(GreedySamplingX, GreedySamplingY, GreedySamplingXY),
+        *(MaxLoss, MeanMaxLoss, MMC),
         *(Bald, ConsensusKL, PredictiveEntropy, ExpectedEntropy, VoteEntropy, VariationRatios),
     )
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pickwise import _native
-from pickwise.options import as_count, as_number, as_seed, one_of
+from pickwise.limits import as_distance
+from pickwise.options import as_count, as_seed
 from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
+from pickwise.strategies.joint import Joint
 
 if TYPE_CHECKING:
     from pickwise.options import RandomState
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
     from pickwise.progress import CoverProgress
     from pickwise.result import Cover
 
-METRICS = ("euclidean", "sqeuclidean", "cosine")
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Spread(Strategy):
-    """What the strategies have in common that choose rows together, by how far apart their embeddings are.
+class Spread(Joint):
+    """What the strategies have in common that choose rows by how far apart their embeddings are.
 
     Parameters
     ----------
@@ -29,7 +28,7 @@ class Spread(Strategy):
         How far two rows are from each other. Cosine is 1 - cos.
     prefilter : int, optional
         In `pickwise.select`: choose among so many times `k` rows, those that rank highest by `prefilter_by`. The pool
-        are then probabilities, and the embeddings are given beside them.
+        are then probabilities, and the embeddings are given beside them. The same as `Hybrid`.
     prefilter_by : str or Strategy
         What ranks rows for the prefilter.
 
@@ -39,12 +38,11 @@ class Spread(Strategy):
         For an option that makes no sense.
     """
 
-    metric: str = "euclidean"
     prefilter: int | None = None
     prefilter_by: str | Strategy = "margin"
 
     def __post_init__(self) -> None:
-        one_of(self.metric, "metric", METRICS)
+        super().__post_init__()
         if self.prefilter is not None:
             object.__setattr__(self, "prefilter", as_count(self.prefilter, "prefilter", least=1))
         by = from_option(self.prefilter_by)
@@ -52,14 +50,6 @@ class Spread(Strategy):
             object.__setattr__(self, "prefilter_by", by)
         if not isinstance(by, Ranking):
             raise ValueError(f"prefilter_by: expected one that ranks rows, got {self.prefilter_by!r}")  # noqa: TRY004
-
-    def __repr__(self) -> str:
-        given = (
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in fields(self)
-            if field.default is MISSING or getattr(self, field.name) != field.default
-        )
-        return f"{type(self).__name__}({', '.join(given)})"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,7 +62,7 @@ class Spread(Strategy):
         return ranking_of(self.prefilter_by)
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
-        """Choose among points that are already checked; the functions and `pickwise.select` end here."""
+        """Choose among points that are already checked."""
         raise NotImplementedError
 
 
@@ -115,9 +105,7 @@ class KCenter(Spread):
         for option, least in (("outliers", 0), ("mu", 1), ("shard_bytes", 1)):
             object.__setattr__(self, option, as_count(getattr(self, option), option, least=least))
         if self.min_distance is not None:
-            object.__setattr__(self, "min_distance", as_number(self.min_distance, "min_distance"))
-            if not 0 <= self.min_distance < math.inf:
-                raise ValueError(f"min_distance: expected a finite number of 0 or more, got {self.min_distance}")
+            object.__setattr__(self, "min_distance", as_distance(self.min_distance))
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
         """Choose among points that are already checked."""
@@ -125,6 +113,11 @@ class KCenter(Spread):
             raise ValueError(f"outliers: expected fewer than the {len(points.embeddings)} rows, got {self.outliers}")
         if random_state is not None:
             points = points.starting_at_random(random_state)
+        limits, least = points.limits, self.min_distance
+        if limits is not None and limits.apart is not None:
+            # Distances are what it goes by anyway.
+            least = max(limits.apart[2], least or 0.0)
+            limits = replace(limits, apart=None)
         with points.watched(progress) as report:
             picks, distances, radius, _ = _native.k_center(
                 points.embeddings,
@@ -133,11 +126,10 @@ class KCenter(Spread):
                 centers=points.centers,
                 labelled=points.labelled,
                 start=points.start,
-                weights=points.weights,
+                weights=points.weights_per_cost,
                 exclude=points.exclude,
-                groups=points.groups,
-                max_per_group=points.max_per_group,
-                min_distance=self.min_distance,
+                limits=limits,
+                min_distance=least,
                 outliers=self.outliers,
                 progress=report,
             )
@@ -176,8 +168,9 @@ class KMeansPlusPlus(Spread):
                 centers=points.centers,
                 labelled=points.labelled,
                 start=points.start,
-                weights=points.weights,
+                weights=points.weights_per_cost,
                 exclude=points.exclude,
+                limits=points.limits,
                 progress=report,
             )
             if report is not None:

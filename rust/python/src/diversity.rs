@@ -1,18 +1,23 @@
 //! Covers of pools: greedy k-center, D² sampling, and the nearest centre of every row.
 
 use numpy::{PyArray1, PyUntypedArray};
-use pickwise_core::distances::{Metric, Nearest, nearest as core_nearest};
+use pickwise_core::distances::{
+    Metric, Nearest, Reach, density as core_density, distances_before as core_distances_before,
+    nearest as core_nearest, neighbours as core_neighbours,
+};
 use pickwise_core::matrix::Matrix;
 use pickwise_core::select::{
-    Cover as CoreCover, D2Sampling, KCenter, d2_sampling, k_center as core_k_center,
+    Cover as CoreCover, D2Sampling, KCenter, d2_sampling,
+    gradient_lengths as core_gradient_lengths, k_center as core_k_center,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::enter::enter;
+use crate::limits::PyLimits;
 use crate::parse;
 
-fn metric(name: &str) -> PyResult<Metric> {
+pub(crate) fn metric(name: &str) -> PyResult<Metric> {
     match name {
         "euclidean" => Ok(Metric::Euclidean),
         "sqeuclidean" => Ok(Metric::SqEuclidean),
@@ -23,7 +28,7 @@ fn metric(name: &str) -> PyResult<Metric> {
     }
 }
 
-fn matrix<'a>(array: &'a Bound<'_, PyUntypedArray>, name: &str) -> PyResult<Matrix<'a>> {
+pub(crate) fn matrix<'a>(array: &'a Bound<'_, PyUntypedArray>, name: &str) -> PyResult<Matrix<'a>> {
     parse::matrix(array).map_err(|error| {
         let py = array.py();
         let message = format!("{name}: {}", error.value(py));
@@ -35,7 +40,7 @@ fn matrix<'a>(array: &'a Bound<'_, PyUntypedArray>, name: &str) -> PyResult<Matr
     })
 }
 
-fn slice<'a, T: Copy>(
+pub(crate) fn slice<'a, T: Copy>(
     array: Option<&'a Bound<'_, PyUntypedArray>>,
     kinds: &[u8],
     name: &str,
@@ -56,7 +61,7 @@ type Assigned<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>);
 
 /// Picks up to `k` rows by greedy k-center.
 #[pyfunction]
-#[pyo3(signature = (embeddings, k, *, metric, centers=None, labelled=None, start=None, weights=None, exclude=None, groups=None, max_per_group=None, min_distance=None, outliers=0, progress=None))]
+#[pyo3(signature = (embeddings, k, *, metric, centers=None, labelled=None, start=None, weights=None, exclude=None, limits=None, min_distance=None, outliers=0, progress=None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
 pub(crate) fn k_center<'py>(
     py: Python<'py>,
@@ -68,13 +73,14 @@ pub(crate) fn k_center<'py>(
     start: Option<usize>,
     weights: Option<&Bound<'_, PyUntypedArray>>,
     exclude: Option<&Bound<'_, PyUntypedArray>>,
-    groups: Option<&Bound<'_, PyUntypedArray>>,
-    max_per_group: Option<usize>,
+    limits: Option<PyLimits<'_>>,
     min_distance: Option<f64>,
     outliers: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Cover<'py>> {
     let view = matrix(embeddings, "embeddings")?;
+    let limits = limits.unwrap_or_default();
+    let quotas = limits.quotas()?;
     let options = KCenter {
         k,
         metric: self::metric(metric)?,
@@ -83,8 +89,7 @@ pub(crate) fn k_center<'py>(
         start,
         weights: slice(weights, b"f", "weights")?,
         exclude: slice(exclude, b"bu", "exclude")?,
-        groups: slice(groups, b"i", "groups")?,
-        max_per_group,
+        limits: limits.view(&quotas)?,
         min_distance,
         outliers,
     };
@@ -109,7 +114,7 @@ fn wrap(py: Python<'_>, cover: CoreCover) -> Cover<'_> {
 
 /// Draws up to `k` rows from the D² distribution: the seeding of k-means++.
 #[pyfunction]
-#[pyo3(signature = (embeddings, k, *, metric, seed, centers=None, labelled=None, start=None, weights=None, exclude=None, progress=None))]
+#[pyo3(signature = (embeddings, k, *, metric, seed, centers=None, labelled=None, start=None, weights=None, exclude=None, limits=None, predictions=None, progress=None))]
 #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
 pub(crate) fn kmeans_plusplus<'py>(
     py: Python<'py>,
@@ -122,9 +127,13 @@ pub(crate) fn kmeans_plusplus<'py>(
     start: Option<usize>,
     weights: Option<&Bound<'_, PyUntypedArray>>,
     exclude: Option<&Bound<'_, PyUntypedArray>>,
+    limits: Option<PyLimits<'_>>,
+    predictions: Option<&Bound<'_, PyUntypedArray>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Cover<'py>> {
     let view = matrix(embeddings, "embeddings")?;
+    let limits = limits.unwrap_or_default();
+    let quotas = limits.quotas()?;
     let options = D2Sampling {
         k,
         metric: self::metric(metric)?,
@@ -134,6 +143,8 @@ pub(crate) fn kmeans_plusplus<'py>(
         start,
         weights: slice(weights, b"f", "weights")?,
         exclude: slice(exclude, b"bu", "exclude")?,
+        limits: limits.view(&quotas)?,
+        predictions: predictions.map(|p| matrix(p, "predictions")).transpose()?,
     };
     let size = view.cols().saturating_mul(view.kind().size());
     let bytes = size.saturating_mul(view.rows()).saturating_mul(k.max(1));
@@ -168,4 +179,109 @@ pub(crate) fn nearest<'py>(
         PyArray1::from_vec(py, index),
         PyArray1::from_vec(py, distance),
     ))
+}
+
+/// The length of the gradient that each row would give at the last layer.
+#[pyfunction]
+pub(crate) fn gradient_lengths<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    predictions: &Bound<'_, PyUntypedArray>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let predictions = matrix(predictions, "predictions")?;
+    let bytes = view.rows() * view.cols() * view.kind().size();
+    let lengths = enter(py, None, |door| {
+        door.run(bytes, |exec| {
+            core_gradient_lengths(exec, &view, &predictions)
+        })
+    })?;
+    Ok(PyArray1::from_vec(py, lengths))
+}
+
+/// The mean cosine similarity of each row to all.
+#[pyfunction]
+#[pyo3(signature = (embeddings, progress=None))]
+pub(crate) fn density<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let bytes = view.rows() * view.cols() * view.kind().size();
+    let density = enter(py, progress.as_ref(), |door| {
+        door.run(bytes, |exec| core_density(exec, &view))
+    })?;
+    Ok(PyArray1::from_vec(py, density))
+}
+
+/// Where the neighbours of each row begin, the neighbours, and their distances.
+type Neighbourhood<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<u32>>,
+    Bound<'py, PyArray1<f64>>,
+);
+
+/// The neighbours of every row: so many of the nearest, or all within a distance.
+#[pyfunction]
+#[pyo3(signature = (embeddings, metric, *, nearest=None, within=None, mutual=false, most=usize::MAX, progress=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+pub(crate) fn neighbours<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    nearest: Option<usize>,
+    within: Option<f64>,
+    mutual: bool,
+    most: usize,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Neighbourhood<'py>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let reach = match (nearest, within) {
+        (Some(count), None) => Reach::Nearest(count),
+        (None, Some(radius)) => Reach::Within(radius),
+        _ => return Err(PyValueError::new_err("expected nearest or within")),
+    };
+    let size = view.cols().saturating_mul(view.kind().size());
+    let bytes = size.saturating_mul(view.rows()).saturating_mul(view.rows());
+    let found = enter(py, progress.as_ref(), |door| {
+        door.run(bytes, |exec| {
+            let found = core_neighbours(exec, &view, metric, reach, most)?;
+            Ok(if mutual { found.mutual() } else { found })
+        })
+    })?;
+    Ok((
+        PyArray1::from_vec(py, found.starts),
+        PyArray1::from_vec(py, found.rows),
+        PyArray1::from_vec(py, found.distances),
+    ))
+}
+
+/// How far each of some rows is from those before it and from what is labelled.
+#[pyfunction]
+#[pyo3(signature = (embeddings, metric, rows, *, labelled=None, centers=None))]
+pub(crate) fn distances_before<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    rows: &Bound<'_, PyUntypedArray>,
+    labelled: Option<&Bound<'_, PyUntypedArray>>,
+    centers: Option<&Bound<'_, PyUntypedArray>>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let rows = parse::slice::<i64>(rows, b"i", "rows")?;
+    let labelled = slice(labelled, b"i", "labelled")?.unwrap_or(&[]);
+    let centers = centers.map(|c| matrix(c, "centers")).transpose()?;
+    let bytes = view
+        .cols()
+        .saturating_mul(8 * rows.len())
+        .saturating_mul(rows.len());
+    let distances = enter(py, None, |door| {
+        door.run(bytes, |exec| {
+            core_distances_before(exec, &view, metric, rows, labelled, centers)
+        })
+    })?;
+    Ok(PyArray1::from_vec(py, distances))
 }

@@ -9,10 +9,12 @@
     reason = "pyo3 hands over what Python passed"
 )]
 
+mod batches;
 mod committee;
 mod diversity;
 mod enter;
 mod ids;
+mod limits;
 mod parse;
 mod score;
 mod top_k;
@@ -77,6 +79,13 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(diversity::k_center, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::kmeans_plusplus, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::nearest, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::gradient_lengths, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::density, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::distances_before, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::neighbours, m)?)?;
+    m.add_function(wrap_pyfunction!(batches::facility_location, m)?)?;
+    m.add_function(wrap_pyfunction!(batches::ranked_batch, m)?)?;
+    m.add_function(wrap_pyfunction!(limits::admit, m)?)?;
     m.add_function(wrap_pyfunction!(ids::first_repeated, m)?)?;
     m.add_function(wrap_pyfunction!(build_info, m)?)?;
     m.add_function(wrap_pyfunction!(set_num_threads, m)?)?;

@@ -72,7 +72,7 @@ impl Sweep<'_> {
                 }
                 let mut squared = [0.0; 8];
                 // SAFETY: the caller vouches for the CPU; all are `width` long.
-                unsafe { tile::<V>(pair, centres, width / 8).store(squared.as_mut_ptr()) };
+                unsafe { tile::<V, true>(pair, centres, width / 8).store(squared.as_mut_ptr()) };
                 for (best, squared) in best.iter_mut().zip(squared.as_chunks::<4>().0) {
                     for (i, squared) in squared[..len].iter().enumerate() {
                         best.take(*squared, self.first + (first + i) as u32);
@@ -130,12 +130,13 @@ impl Best {
     }
 }
 
-/// Squared distances of two rows to four centres: of the first row, then the second.
+/// Squared distances of two rows to four centres, or their products if not `APART`: of
+/// the first row, then the second.
 ///
 /// # Safety
 /// The CPU must have the level; all pointers must be readable for `vectors` vectors.
 #[inline(always)]
-unsafe fn tile<V: Lanes<Elem = f64>>(
+pub(super) unsafe fn tile<V: Lanes<Elem = f64>, const APART: bool>(
     rows: [*const f64; 2],
     centres: [*const f64; 4],
     vectors: usize,
@@ -151,9 +152,14 @@ unsafe fn tile<V: Lanes<Elem = f64>>(
                 let y = V::load(rows[1].add(8 * vector));
                 for i in 0..4 {
                     let c = V::load(centres[i].add(8 * vector));
-                    let (d, e) = (x.sub(c), y.sub(c));
-                    sum[i] = d.fma(d, sum[i]);
-                    sum[i + 4] = e.fma(e, sum[i + 4]);
+                    if APART {
+                        let (d, e) = (x.sub(c), y.sub(c));
+                        sum[i] = d.fma(d, sum[i]);
+                        sum[i + 4] = e.fma(e, sum[i + 4]);
+                    } else {
+                        sum[i] = x.fma(c, sum[i]);
+                        sum[i + 4] = y.fma(c, sum[i + 4]);
+                    }
                 }
             }
             for i in 0..8 {

@@ -7,16 +7,22 @@
 //! alone, so it gives the same bits on every machine, for any neighbours.
 
 mod boxes;
+mod density;
 mod exact;
+mod joint;
 mod nearest;
+mod neighbours;
 mod screen;
 mod space;
 
 use std::ops::Range;
 
 pub(crate) use boxes::{EIGHT, FirstOfBox, PlaneCentres, ShowBox};
+pub use density::density;
 pub(crate) use exact::{Best, Sweep};
-pub use nearest::{Nearest, nearest};
+pub(crate) use joint::{Beside, Join};
+pub use nearest::{Nearest, distances_before, nearest};
+pub use neighbours::{Neighbours, Reach, neighbours};
 pub(crate) use screen::{GROUP, GROUPS, Pack, Screen, Screened};
 pub(crate) use space::{NARROW, Space, shift_rows};
 

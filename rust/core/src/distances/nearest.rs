@@ -86,3 +86,59 @@ pub fn nearest(
     })?;
     Ok(Nearest { index, distance })
 }
+
+/// How far each of some rows is from those before it, from rows that are `labelled`, and
+/// from all of `centers`: infinitely, if there are none.
+///
+/// # Errors
+/// As [`nearest`], and [`Error::Option`] for rows outside the matrix.
+pub fn distances_before(
+    exec: &Exec<'_>,
+    matrix: &Matrix<'_>,
+    metric: Metric,
+    rows: &[i64],
+    labelled: &[i64],
+    centers: Option<Matrix<'_>>,
+) -> Result<Vec<f64>> {
+    let is_outside = |row: &&i64| usize::try_from(**row).map_or(true, |row| row >= matrix.rows());
+    if let Some(row) = rows.iter().chain(labelled).find(is_outside) {
+        return Err(Error::Option(format!(
+            "rows: expected positions below {}, got {row}",
+            matrix.rows()
+        )));
+    }
+    let space = Space::new(*matrix, metric, exec.simd);
+    let mut known = Centres::new(space.width());
+    if let Some(centers) = centers {
+        if centers.cols() != matrix.cols() {
+            return Err(Error::Shape(format!(
+                "centers: expected {} dimensions like the embeddings, got {}",
+                matrix.cols(),
+                centers.cols()
+            )));
+        }
+        let others = Space::new(centers, metric, exec.simd);
+        (0..centers.rows()).for_each(|row| known.push(&others.row(row)));
+    }
+    for row in labelled.iter().chain(rows) {
+        known.push(&space.row(*row as usize));
+    }
+    let before = known.len() - rows.len();
+    let mut distances = vec![0.0; rows.len()];
+    let out = Disjoint::new(&mut distances);
+    exec.for_each_chunk(
+        rows.len(),
+        STEP,
+        || (),
+        |(), range| {
+            // SAFETY: ranges do not overlap.
+            let out = unsafe { out.range(range.clone()) };
+            for (i, out) in range.zip(out) {
+                let (own, mut best) = (known.range(before + i..before + i + 1), [Best::NONE]);
+                space.sweep(own, known.range(0..before + i), 0, &mut best);
+                *out = metric.finish(best[0].squared);
+            }
+        },
+    )?;
+    Ok(distances)
+}

@@ -129,20 +129,63 @@ impl Screen {
         pack: &mut Pack,
         rows: usize,
         last: usize,
+        load: impl FnMut(Range<usize>, &mut [f32]),
+    ) {
+        self.fill(simd, pack, rows, load);
+        let sift = Sift {
+            screen: self,
+            pack,
+            last,
+        };
+        dispatch(simd, sift);
+    }
+
+    /// Puts so many rows into a pack; `load` has some of them, shifted.
+    pub(crate) fn fill(
+        &self,
+        simd: Simd,
+        pack: &mut Pack,
+        rows: usize,
         mut load: impl FnMut(Range<usize>, &mut [f32]),
     ) {
+        debug_assert_eq!(pack.width, self.width());
+        pack.groups = rows.div_ceil(GROUP);
         for (group, first) in (0..rows).step_by(GROUP).enumerate() {
             let range = first..rows.min(first + GROUP);
             load(range.clone(), &mut pack.rows[..range.len() * pack.width]);
             dispatch(simd, Fill { pack, group });
         }
-        let sift = Sift {
-            screen: self,
-            pack,
-            groups: rows.div_ceil(GROUP),
-            last,
-        };
-        dispatch(simd, sift);
+    }
+
+    /// Shows the rows of a pack some centres: `visit` is told of each row and centre
+    /// whose `s` is below the row's bar, centres ascending, and gives the row's next bar.
+    pub(crate) fn meet(
+        &self,
+        simd: Simd,
+        pack: &Pack,
+        centres: Range<usize>,
+        bars: &mut [f32; GROUP * GROUPS],
+        visit: impl FnMut(usize, u32, f32) -> f32,
+    ) {
+        assert!(centres.end <= self.len());
+        let screen = self;
+        dispatch(
+            simd,
+            Meet {
+                screen,
+                pack,
+                centres,
+                bars,
+                visit,
+            },
+        );
+    }
+
+    /// A bar that all `s` of rows within a squared distance are below.
+    pub(crate) fn bar(&self, squared: f64, norm: f32) -> f32 {
+        let slack = self.absolute * f64::from(norm) + self.floor;
+        let bar = squared / (1.0 - self.relative) + slack;
+        (bar as f32).next_up().next_up()
     }
 
     /// An upper bound of the squared distance of a row with this squared norm.
@@ -167,6 +210,8 @@ pub(crate) struct Pack {
     /// Up to `GROUP` shifted rows that are to be put into a group.
     rows: Vec<f32>,
     width: usize,
+    /// Groups that are filled.
+    groups: usize,
     pub norms: [f32; GROUP * GROUPS],
     pub first: [u32; GROUP * GROUPS],
     pub found: [Screened; GROUP * GROUPS],
@@ -178,6 +223,7 @@ impl Pack {
             planes: vec![Line([0.0; GROUP]); GROUPS * width],
             rows: vec![0.0; GROUP * width],
             width,
+            groups: 0,
             norms: [0.0; GROUP * GROUPS],
             first: [0; GROUP * GROUPS],
             found: [Screened::NONE; GROUP * GROUPS],
@@ -228,8 +274,6 @@ impl Op for Fill<'_> {
 struct Sift<'a> {
     screen: &'a Screen,
     pack: &'a mut Pack,
-    /// Groups that are filled.
-    groups: usize,
     /// How many of the centres there are to see.
     last: usize,
 }
@@ -242,15 +286,15 @@ impl Op for Sift<'_> {
         // SAFETY: dispatch vouches for the CPU.
         unsafe {
             if I::ROOM >= 32 {
-                if self.groups == 3 {
+                if self.pack.groups == 3 {
                     sift::<I::F32, 3, 8>(self.screen, self.pack, 0, self.last);
                 } else {
-                    for group in 0..self.groups {
+                    for group in 0..self.pack.groups {
                         sift::<I::F32, 1, 8>(self.screen, self.pack, group, self.last);
                     }
                 }
             } else {
-                for group in 0..self.groups {
+                for group in 0..self.pack.groups {
                     sift::<I::F32, 1, 6>(self.screen, self.pack, group, self.last);
                 }
             }
@@ -320,6 +364,83 @@ unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
                     second: b[i],
                     near: n[i] as u32,
                 };
+            }
+        }
+    }
+}
+
+/// See [`Screen::meet`].
+struct Meet<'a, F> {
+    screen: &'a Screen,
+    pack: &'a Pack,
+    centres: Range<usize>,
+    bars: &'a mut [f32; GROUP * GROUPS],
+    visit: F,
+}
+
+impl<F: FnMut(usize, u32, f32) -> f32> Op for Meet<'_, F> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(mut self) {
+        // SAFETY: dispatch vouches for the CPU.
+        unsafe {
+            if I::ROOM >= 32 && self.pack.groups == 3 {
+                self.meet::<I::F32, 3, 8>(0);
+            } else {
+                for group in 0..self.pack.groups {
+                    if I::ROOM >= 32 {
+                        self.meet::<I::F32, 1, 8>(group);
+                    } else {
+                        self.meet::<I::F32, 1, 6>(group);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: FnMut(usize, u32, f32) -> f32> Meet<'_, F> {
+    /// `P` groups of rows from `group` on, `C` centres at a time.
+    ///
+    /// # Safety
+    /// The CPU must have the level.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
+    unsafe fn meet<V: Lanes<Elem = f32>, const P: usize, const C: usize>(&mut self, group: usize) {
+        let (screen, pack, width) = (self.screen, self.pack, self.pack.width);
+        let planes = &pack.planes[group * width..(group + P) * width];
+        // SAFETY: the caller vouches for the CPU; the arrays hold P groups and more, and
+        // the screen has `TILE >= C` rows of zeros behind the last.
+        unsafe {
+            let zero = V::new(0.0);
+            let mut bars = [zero; P];
+            for p in 0..P {
+                bars[p] = V::load(self.bars.as_ptr().add((group + p) * GROUP));
+            }
+            for at in self.centres.clone().step_by(C) {
+                let centres = screen.data.as_ptr().add(at * width);
+                let dots = tile::<V, P, C>(planes.as_ptr().cast(), centres, width);
+                for c in 0..C.min(self.centres.end - at) {
+                    let norm = V::new(*screen.norms.get_unchecked(at + c));
+                    for p in 0..P {
+                        let own = V::load(pack.norms.as_ptr().add((group + p) * GROUP));
+                        let s = dots[p][c].fma(V::new(-2.0), own.add(norm)).max(zero);
+                        let mut below = V::bits(s.lt(bars[p]));
+                        if below == 0 {
+                            continue;
+                        }
+                        let mut lanes = [0.0; GROUP];
+                        s.store(lanes.as_mut_ptr());
+                        while below != 0 {
+                            let lane = below.trailing_zeros() as usize;
+                            below &= below - 1;
+                            let row = (group + p) * GROUP + lane;
+                            self.bars[row] = (self.visit)(row, (at + c) as u32, lanes[lane]);
+                        }
+                        bars[p] = V::load(self.bars.as_ptr().add((group + p) * GROUP));
+                    }
+                }
             }
         }
     }

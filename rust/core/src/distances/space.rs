@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::joint::{Beside, JointSweep, Parts};
 use super::{Best, Metric, Sweep};
 use crate::element::{Element, ElementKind, bf16, f16};
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ pub(crate) struct Space<'a> {
     matrix: Matrix<'a>,
     metric: Metric,
     simd: Simd,
+    beside: Option<Beside<'a>>,
 }
 
 impl<'a> Space<'a> {
@@ -32,7 +34,34 @@ impl<'a> Space<'a> {
             matrix,
             metric,
             simd,
+            beside: None,
         }
+    }
+
+    /// A space in which rows have two parts.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when these are not as many.
+    pub(crate) fn joint(matrix: Matrix<'a>, beside: Beside<'a>, simd: Simd) -> Result<Self> {
+        if beside.matrix.rows() != matrix.rows() {
+            return Err(Error::Shape(format!(
+                "embeddings: expected {} rows, as many as predictions, got {}",
+                beside.matrix.rows(),
+                matrix.rows()
+            )));
+        }
+        Ok(Self {
+            matrix,
+            metric: Metric::Euclidean,
+            simd,
+            beside: Some(beside),
+        })
+    }
+
+    /// The widths of the parts, if there are two.
+    pub(crate) fn parts(&self) -> Option<Parts> {
+        let parts = |beside: Beside<'_>| Parts::new(self.dims(), beside.matrix.cols());
+        self.beside.map(parts)
     }
 
     pub(crate) const fn rows(&self) -> usize {
@@ -44,36 +73,58 @@ impl<'a> Space<'a> {
     }
 
     /// Numbers of a prepared row: the dimensions, completed with zeros.
-    pub(crate) const fn width(&self) -> usize {
-        if self.dims() > NARROW {
-            self.dims().next_multiple_of(16)
-        } else {
-            self.dims()
+    pub(crate) fn width(&self) -> usize {
+        match self.parts() {
+            Some(parts) => parts.width(),
+            None if self.dims() > NARROW => self.dims().next_multiple_of(16),
+            None => self.dims(),
         }
     }
 
     /// Prepares `rows` into `out`, row after row.
     pub(crate) fn load(&self, rows: &[u32], out: &mut [f64]) {
-        assert_eq!(out.len(), rows.len() * self.width(), "room for all rows");
-        macro_rules! run {
-            ($elem:ty) => {
-                dispatch(
-                    self.simd,
-                    Prepare::<$elem> {
-                        space: self,
-                        rows,
-                        out,
-                        types: PhantomData,
-                    },
-                )
+        let width = self.width();
+        assert_eq!(out.len(), rows.len() * width, "room for all rows");
+        let (Some(parts), Some(beside)) = (self.parts(), &self.beside) else {
+            return prepare(self.simd, &self.matrix, self.metric, rows, width, out);
+        };
+        let plain = Metric::Euclidean;
+        for (row, out) in rows.chunks(1).zip(out.chunks_exact_mut(width)) {
+            let (own, rest) = out.split_at_mut(parts.own);
+            let rest = &mut rest[..parts.beside];
+            prepare(self.simd, &self.matrix, plain, row, parts.own, own);
+            prepare(self.simd, &beside.matrix, plain, row, parts.beside, rest);
+            parts.complete(beside.join, beside.matrix.cols(), out);
+        }
+    }
+
+    /// Measures prepared rows against prepared centres, the first of which has the
+    /// number `first`.
+    pub(crate) fn sweep(&self, rows: &[f64], centres: &[f64], first: u32, best: &mut [Best]) {
+        let (Some(parts), Some(beside)) = (self.parts(), &self.beside) else {
+            let sweep = Sweep {
+                width: self.width(),
+                rows,
+                centres,
+                first,
+                best,
             };
-        }
-        match self.matrix.kind() {
-            ElementKind::F16 => run!(f16),
-            ElementKind::Bf16 => run!(bf16),
-            ElementKind::F32 => run!(f32),
-            ElementKind::F64 => run!(f64),
-        }
+            return dispatch(self.simd, sweep);
+        };
+        let sweep = JointSweep {
+            parts,
+            join: beside.join,
+            rows,
+            centres,
+            first,
+            best,
+        };
+        dispatch(self.simd, sweep);
+    }
+
+    /// Whether rows are worth screening: they have one part, of more than a few dimensions.
+    pub(crate) const fn is_screenable(&self) -> bool {
+        self.beside.is_none() && self.dims() > NARROW
     }
 
     /// Prepares rows less `shift`, as `f32`; `spare` has room for them as they are.
@@ -86,7 +137,9 @@ impl<'a> Space<'a> {
     ) {
         let width = self.width();
         assert!(shift.len() == width && out.len() == rows.len() * width);
-        let is_plain = self.matrix.has_contiguous_rows() && self.metric != Metric::Cosine;
+        let is_plain = self.matrix.has_contiguous_rows()
+            && self.metric != Metric::Cosine
+            && self.is_screenable();
         macro_rules! run {
             ($elem:ty) => {
                 dispatch(
@@ -146,6 +199,28 @@ impl<'a> Space<'a> {
                 for (out, best) in out.iter_mut().zip(best) {
                     *out = best.squared;
                 }
+            }
+        })?;
+        Ok(squared)
+    }
+
+    /// The squared lengths of some rows of two parts: of their outer products.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn squared_lengths(&self, exec: &Exec<'_>, rows: &[u32]) -> Result<Vec<f64>> {
+        let mut squared = vec![0.0; rows.len()];
+        let Some(parts) = self.parts() else {
+            return Ok(squared);
+        };
+        let out = Disjoint::new(&mut squared);
+        let start = || vec![0.0; self.width()];
+        exec.for_each_chunk(rows.len(), BLOCK, start, |prepared, range| {
+            // SAFETY: ranges do not overlap.
+            let out = unsafe { out.range(range.clone()) };
+            for (out, row) in out.iter_mut().zip(rows[range].chunks(1)) {
+                self.load(row, prepared);
+                *out = parts.squared_length(prepared);
             }
         })?;
         Ok(squared)
@@ -299,10 +374,43 @@ impl Op for AddRows<'_> {
     }
 }
 
-/// Prepares rows (see [`Space::load`]).
+/// Prepares rows of a matrix (see [`Space::load`]).
+fn prepare(
+    simd: Simd,
+    matrix: &Matrix<'_>,
+    metric: Metric,
+    rows: &[u32],
+    width: usize,
+    out: &mut [f64],
+) {
+    macro_rules! run {
+        ($elem:ty) => {
+            dispatch(
+                simd,
+                Prepare::<$elem> {
+                    matrix,
+                    metric,
+                    rows,
+                    width,
+                    out,
+                    types: PhantomData,
+                },
+            )
+        };
+    }
+    match matrix.kind() {
+        ElementKind::F16 => run!(f16),
+        ElementKind::Bf16 => run!(bf16),
+        ElementKind::F32 => run!(f32),
+        ElementKind::F64 => run!(f64),
+    }
+}
+
 struct Prepare<'a, E> {
-    space: &'a Space<'a>,
+    matrix: &'a Matrix<'a>,
+    metric: Metric,
     rows: &'a [u32],
+    width: usize,
     out: &'a mut [f64],
     types: PhantomData<E>,
 }
@@ -363,9 +471,9 @@ impl<E: Widen> Op for Prepare<'_, E> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        let (matrix, width) = (&self.space.matrix, self.space.width());
+        let (matrix, width) = (self.matrix, self.width);
         let dims = matrix.cols();
-        let along = matrix.has_contiguous_rows() && dims > NARROW;
+        let along = matrix.has_contiguous_rows() && width > NARROW;
         for (row, out) in self
             .rows
             .iter()
@@ -386,7 +494,7 @@ impl<E: Widen> Op for Prepare<'_, E> {
                 }
                 out[dims..].fill(0.0);
             }
-            if self.space.metric == Metric::Cosine {
+            if self.metric == Metric::Cosine {
                 // SAFETY: dispatch vouches for the CPU.
                 unsafe { normalise::<I>(out) };
             }

@@ -3,12 +3,9 @@
 use std::ops::Range;
 
 use super::super::k_center::bounds::{COUNTABLE, PRICE, SAFE};
-use crate::distances::{
-    Best, Centres, GROUP, GROUPS, NARROW, Pack, Screen, Space, Sweep, shift_rows,
-};
+use crate::distances::{Best, Centres, GROUP, GROUPS, Pack, Screen, Space, shift_rows};
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
-use crate::simd::dispatch;
 
 /// Rows that a worker measures at a time.
 const STEP: usize = GROUP * GROUPS;
@@ -19,7 +16,7 @@ const FEW: usize = 12;
 ///
 /// Screening tells which distances need to be computed, never what they are: what is
 /// known does not depend on it.
-pub(super) struct Gauge<'a> {
+pub(in crate::select) struct Gauge<'a> {
     exec: &'a Exec<'a>,
     space: Space<'a>,
     centres: Centres,
@@ -46,8 +43,13 @@ struct Worker {
 
 impl<'a> Gauge<'a> {
     /// Nothing is known yet. `mean` and `largest` are those of the rows.
-    pub(super) fn new(exec: &'a Exec<'a>, space: Space<'a>, mean: &[f64], largest: f64) -> Self {
-        let can_screen = space.dims() > NARROW && (1.0 / SAFE..SAFE).contains(&largest);
+    pub(in crate::select) fn new(
+        exec: &'a Exec<'a>,
+        space: Space<'a>,
+        mean: &[f64],
+        largest: f64,
+    ) -> Self {
+        let can_screen = space.is_screenable() && (1.0 / SAFE..SAFE).contains(&largest);
         Self {
             exec,
             space,
@@ -61,17 +63,17 @@ impl<'a> Gauge<'a> {
     }
 
     /// The number of centres.
-    pub(super) const fn centres(&self) -> usize {
+    pub(in crate::select) const fn centres(&self) -> usize {
         self.centres.len()
     }
 
     /// How many centres a row has not seen.
-    pub(super) fn unseen(&self, row: usize) -> usize {
+    pub(in crate::select) fn unseen(&self, row: usize) -> usize {
         self.centres.len() - self.seen[row] as usize
     }
 
     /// Adds a prepared row to the centres.
-    pub(super) fn push(&mut self, row: &[f64]) {
+    pub(in crate::select) fn push(&mut self, row: &[f64]) {
         self.centres.push(row);
         if let Some(screen) = &mut self.screen {
             screen.push(row);
@@ -82,20 +84,20 @@ impl<'a> Gauge<'a> {
     }
 
     /// Adds a row of the pool to the centres.
-    pub(super) fn take(&mut self, row: usize) {
+    pub(in crate::select) fn take(&mut self, row: usize) {
         let prepared = self.space.row(row);
         self.push(&prepared);
         self.squared[row] = 0.0;
     }
 
     /// Measures `rows` (each once) against the centres up to a greater depth.
-    pub(super) fn deepen(&mut self, rows: &[u32], depth: usize) -> Result<()> {
+    pub(in crate::select) fn deepen(&mut self, rows: &[u32], depth: usize) -> Result<()> {
         self.depth = depth;
         self.measure(rows, depth)
     }
 
     /// Measures `rows` (each once) against all centres.
-    pub(super) fn update(&mut self, rows: &[u32]) -> Result<()> {
+    pub(in crate::select) fn update(&mut self, rows: &[u32]) -> Result<()> {
         self.measure(rows, self.centres.len())
     }
 
@@ -197,7 +199,7 @@ impl<'a> Gauge<'a> {
     }
 
     /// Measures one row against the few centres that it has not seen.
-    pub(super) fn verify(&mut self, row: usize) {
+    pub(in crate::select) fn verify(&mut self, row: usize) {
         let centres = self.seen[row] as usize..self.centres.len();
         if centres.is_empty() {
             return;
@@ -214,13 +216,8 @@ impl<'a> Gauge<'a> {
     }
 
     fn sweep(&self, rows: &[f64], centres: Range<usize>, best: &mut [Best]) {
-        let sweep = Sweep {
-            width: self.space.width(),
-            rows,
-            first: centres.start as u32,
-            centres: self.centres.range(centres),
-            best,
-        };
-        dispatch(self.exec.simd, sweep);
+        let first = centres.start as u32;
+        let centres = self.centres.range(centres);
+        self.space.sweep(rows, centres, first, best);
     }
 }

@@ -27,18 +27,17 @@
 //! hashes of the seed and a counter. Picks therefore depend on rows and options
 //! alone, not on threads or instructions.
 
-mod gauge;
+pub(super) mod gauge;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::collections::HashSet;
-
+use super::gate::Limits;
 use super::ids::{mix, uniform};
 use super::k_center::rules::Rules;
 use super::k_center::trace::Trace;
 use super::{Cover, KCenter};
-use crate::distances::{Metric, Space};
+use crate::distances::{Beside, Join, Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
@@ -77,6 +76,11 @@ pub struct D2Sampling<'a> {
     pub weights: Option<&'a [f64]>,
     /// One byte a row: rows that are not zero are never picked.
     pub exclude: Option<&'a [u8]>,
+    /// What picks have to keep to beside.
+    pub limits: Limits<'a>,
+    /// Predictions of the rows: distances are those of the gradients that rows would
+    /// give at the last layer (Ash et al. 2020), not of the rows themselves.
+    pub predictions: Option<Matrix<'a>>,
 }
 
 /// Draws `k` rows of `matrix` from the D² distribution.
@@ -95,8 +99,18 @@ pub fn d2_sampling(
 ) -> Result<Cover> {
     let cover = options.as_cover();
     cover.fits(matrix)?;
-    let space = Space::new(*matrix, options.metric, exec.simd);
-    let mut rules = Rules::new(matrix.rows(), &cover);
+    let space = match options.predictions {
+        None => Space::new(*matrix, options.metric, exec.simd),
+        Some(predictions) => {
+            let beside = Beside {
+                matrix: predictions,
+                join: Join::Gradients,
+            };
+            Space::joint(*matrix, beside, exec.simd)?
+        }
+    };
+    let gate = options.limits.gate(matrix.rows(), exec.simd)?;
+    let mut rules = Rules::new(matrix.rows(), &cover, gate);
     let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
     let mut candidates = rules.covered();
     candidates.retain(|row| rules.admits(*row as usize));
@@ -109,6 +123,7 @@ pub fn d2_sampling(
         trace: Trace::new(exec, options.metric),
         k: options.k.min(candidates.len()),
         candidates,
+        rules,
         draws: 0,
     };
     sampler.run()
@@ -118,17 +133,12 @@ impl<'a> D2Sampling<'a> {
     /// The cover whose arguments are the same.
     fn as_cover(&self) -> KCenter<'a> {
         KCenter {
-            k: self.k,
-            metric: self.metric,
             centers: self.centers,
             labelled: self.labelled,
             start: self.start,
             weights: self.weights,
             exclude: self.exclude,
-            groups: None,
-            max_per_group: None,
-            min_distance: None,
-            outliers: 0,
+            ..KCenter::new(self.k, self.metric)
         }
     }
 }
@@ -140,6 +150,7 @@ struct Sampler<'a> {
     options: &'a D2Sampling<'a>,
     /// Rows that may be picked, ascending.
     candidates: Vec<u32>,
+    rules: Rules<'a>,
     /// Picks to be made.
     k: usize,
     gauge: Gauge<'a>,
@@ -155,7 +166,11 @@ impl Sampler<'_> {
         self.add_centres()?;
         let mut start = self.options.start.filter(|_| self.k > 0);
         if self.gauge.centres() == 0 && self.k > 0 {
-            let first = start.take().unwrap_or_else(|| self.draw_first());
+            let first = match start.take() {
+                Some(row) => row,
+                None if self.options.predictions.is_some() => self.longest()?,
+                None => self.draw_first(),
+            };
             self.pick(first)?;
         }
         if self.gauge.centres() > 0 {
@@ -204,9 +219,13 @@ impl Sampler<'_> {
         self.options.weights.map_or(1.0, |weights| weights[row])
     }
 
-    /// The bound of a row as far as it has been measured.
+    /// The bound of a row as far as it has been measured; nothing if it may not be picked.
     fn bound(&self, row: usize) -> f64 {
-        self.weight(row) * self.gauge.squared[row]
+        if self.rules.is_open(row) {
+            self.weight(row) * self.gauge.squared[row]
+        } else {
+            0.0
+        }
     }
 
     /// The next uniform number in `[0, 1)`.
@@ -229,6 +248,19 @@ impl Sampler<'_> {
         }
     }
 
+    /// The row of the longest gradient.
+    fn longest(&self) -> Result<usize> {
+        let lengths = self.space.squared_lengths(self.exec, &self.candidates)?;
+        let mut first = (f64::NEG_INFINITY, 0);
+        for (row, squared) in self.candidates.iter().zip(lengths) {
+            let squared = self.weight(*row as usize) * squared;
+            if squared > first.0 {
+                first = (squared, *row as usize);
+            }
+        }
+        Ok(first.1)
+    }
+
     /// Picks a row that is up to date.
     fn pick(&mut self, row: usize) -> Result<()> {
         let squared = self.gauge.squared[row];
@@ -236,6 +268,7 @@ impl Sampler<'_> {
         if squared > 0.0 {
             self.gauge.take(row);
         }
+        self.rules.pick(row);
         self.trace.record(row, squared)
     }
 
@@ -300,7 +333,9 @@ impl Sampler<'_> {
             // What was measured at the start of the round is a bound as well.
             if height < self.bound(row) {
                 self.gauge.verify(row);
-                if height < self.bound(row) {
+                // The first of the draws that are admitted: as if those that are not had
+                // had no weight.
+                if height < self.bound(row) && self.rules.admits(row) {
                     self.pick(row)?;
                 }
             }
@@ -318,14 +353,20 @@ impl Sampler<'_> {
         if missing == 0 {
             return Ok(());
         }
-        let picked: HashSet<usize> = self.trace.picks.iter().copied().collect();
-        let rest = self.candidates.iter().copied();
-        let rest = rest.filter(|row| !picked.contains(&(*row as usize)));
-        let rest: Vec<u32> = rest.take(missing).collect();
-        self.gauge.update(&rest)?;
-        for row in rest {
-            self.gauge.verify(row as usize);
-            self.pick(row as usize)?;
+        let rest: Vec<u32> = (self.candidates.iter().copied())
+            .filter(|row| self.rules.is_open(*row as usize))
+            .collect();
+        for rest in rest.chunks(missing) {
+            self.gauge.update(rest)?;
+            for row in rest.iter().map(|row| *row as usize) {
+                if self.trace.picks.len() < self.k && self.rules.admits(row) {
+                    self.gauge.verify(row);
+                    self.pick(row)?;
+                }
+            }
+            if self.trace.picks.len() == self.k {
+                break;
+            }
         }
         Ok(())
     }
@@ -360,4 +401,25 @@ impl Sampler<'_> {
             self.gauge.deepen(&rows, deeper)?;
         }
     }
+}
+
+/// The length of the gradient that each row would give at the last layer, `|a| |x|`.
+///
+/// # Errors
+/// [`Error::Value`] for rows that are not finite, [`Error::Shape`] for predictions that
+/// are not as many, [`Error::Cancelled`].
+pub fn gradient_lengths(
+    exec: &Exec<'_>,
+    embeddings: &Matrix<'_>,
+    predictions: &Matrix<'_>,
+) -> Result<Vec<f64>> {
+    let beside = Beside {
+        matrix: *predictions,
+        join: Join::Gradients,
+    };
+    let space = Space::joint(*embeddings, beside, exec.simd)?;
+    space.check(exec, "embeddings", |_| true)?;
+    let rows: Vec<u32> = (0..embeddings.rows() as u32).collect();
+    let squared = space.squared_lengths(exec, &rows)?;
+    Ok(squared.into_iter().map(f64::sqrt).collect())
 }

@@ -57,6 +57,8 @@ fn options(k: usize, seed: u64) -> D2Sampling<'static> {
         start: None,
         weights: None,
         exclude: None,
+        limits: Limits::default(),
+        predictions: None,
     }
 }
 

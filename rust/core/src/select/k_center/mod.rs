@@ -25,6 +25,7 @@ pub(super) mod trace;
 mod tree;
 mod warm;
 
+use super::gate::Limits;
 use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -53,10 +54,8 @@ pub struct KCenter<'a> {
     pub weights: Option<&'a [f64]>,
     /// One byte a row: rows that are not zero are neither picked nor covered.
     pub exclude: Option<&'a [u8]>,
-    /// The group of each row.
-    pub groups: Option<&'a [i64]>,
-    /// The most picks of a group.
-    pub max_per_group: Option<usize>,
+    /// What picks have to keep to beside.
+    pub limits: Limits<'a>,
     /// Rows nearer than this to a centre are not picked.
     pub min_distance: Option<f64>,
     /// Farthest rows that are set aside at each pick.
@@ -86,7 +85,8 @@ pub struct Cover {
 pub fn k_center(exec: &Exec<'_>, matrix: &Matrix<'_>, options: &KCenter<'_>) -> Result<Cover> {
     options.fits(matrix)?;
     let space = Space::new(*matrix, options.metric, exec.simd);
-    let rules = Rules::new(matrix.rows(), options);
+    let gate = options.limits.gate(matrix.rows(), exec.simd)?;
+    let rules = Rules::new(matrix.rows(), options, gate);
     let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
     let covered = rules.covered();
     let task = Task {
@@ -211,6 +211,28 @@ impl Task<'_> {
 }
 
 impl KCenter<'_> {
+    /// To pick so many rows of a pool of which nothing else is known.
+    #[must_use]
+    pub const fn new(k: usize, metric: Metric) -> Self {
+        Self {
+            k,
+            metric,
+            centers: None,
+            labelled: &[],
+            start: None,
+            weights: None,
+            exclude: None,
+            limits: Limits {
+                quotas: &[],
+                budget: None,
+                apart: None,
+                taken: &[],
+            },
+            min_distance: None,
+            outliers: 0,
+        }
+    }
+
     /// Refuses what cannot be worked with.
     pub(super) fn fits(&self, matrix: &Matrix<'_>) -> Result<()> {
         let (rows, dims) = (matrix.rows(), matrix.cols());
@@ -235,7 +257,6 @@ impl KCenter<'_> {
         let lengths = [
             ("weights", self.weights.map(<[f64]>::len)),
             ("exclude", self.exclude.map(<[u8]>::len)),
-            ("groups", self.groups.map(<[i64]>::len)),
         ];
         for (name, len) in lengths {
             if let Some(len) = len
@@ -270,20 +291,6 @@ impl KCenter<'_> {
                 "weights: row {row} has {}; expected finite numbers of 0 or more",
                 weights[row]
             )));
-        }
-        if let Some(groups) = self.groups
-            && let Some(row) = groups.iter().position(|g| !within(*g))
-        {
-            return Err(Error::Option(format!(
-                "groups: row {row} has code {}; expected codes from 0 to {}",
-                groups[row],
-                rows - 1
-            )));
-        }
-        if self.max_per_group == Some(0) {
-            return Err(Error::Option(
-                "max_per_group: expected 1 or more, got 0".into(),
-            ));
         }
         match self.min_distance {
             Some(least) if least.is_nan() || least < 0.0 => Err(Error::Option(format!(

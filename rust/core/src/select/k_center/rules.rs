@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use super::KCenter;
 use crate::distances::Metric;
+use crate::select::gate::Gate;
 
 /// A row and what it is ordered by.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ranked {
+pub(in crate::select) struct Ranked {
     /// Weighted squared distance, or an upper bound of it; negative if out of the race.
     pub key: f64,
     pub row: u32,
@@ -15,14 +16,14 @@ pub(super) struct Ranked {
 
 impl Ranked {
     /// Behind every row.
-    pub(super) const LAST: Self = Self {
+    pub(in crate::select) const LAST: Self = Self {
         key: -1.0,
         row: u32::MAX,
     };
 
     /// The farther first, then the lower.
     #[inline(always)]
-    pub(super) fn is_before(self, other: Self) -> bool {
+    pub(in crate::select) fn is_before(self, other: Self) -> bool {
         self.key > other.key || (self.key == other.key && self.row < other.row)
     }
 }
@@ -61,9 +62,7 @@ enum Standing {
 pub(in crate::select) struct Rules<'a> {
     standing: Vec<Standing>,
     weights: Option<&'a [f64]>,
-    groups: Option<&'a [i64]>,
-    /// Picks that each group may still have.
-    quota: Vec<usize>,
+    gate: Gate<'a>,
     min_distance: f64,
     pub metric: Metric,
     pub outliers: usize,
@@ -72,7 +71,7 @@ pub(in crate::select) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    pub(in crate::select) fn new(rows: usize, options: &KCenter<'a>) -> Self {
+    pub(in crate::select) fn new(rows: usize, options: &KCenter<'a>, gate: Gate<'a>) -> Self {
         let mut standing = vec![Standing::Candidate; rows];
         if let Some(mask) = options.exclude {
             for (standing, mask) in standing.iter_mut().zip(mask) {
@@ -84,13 +83,10 @@ impl<'a> Rules<'a> {
         for row in options.labelled {
             standing[*row as usize] = Standing::Centre;
         }
-        let groups = options.max_per_group.and(options.groups);
-        let codes = groups.map_or(0, |g| g.iter().max().map_or(0, |max| *max as usize + 1));
         Self {
             standing,
             weights: options.weights,
-            groups,
-            quota: vec![options.max_per_group.unwrap_or(0); codes],
+            gate,
             min_distance: options.min_distance.unwrap_or(0.0),
             metric: options.metric,
             outliers: options.outliers,
@@ -148,13 +144,22 @@ impl<'a> Rules<'a> {
         self.measuring
     }
 
+    /// What a row is worth: its score, for each unit of cost.
+    pub(in crate::select) fn worth(&self, row: usize, score: f64) -> f64 {
+        self.gate.worth(row, score)
+    }
+
+    /// Whether a row is neither picked nor has been barred.
+    pub(in crate::select) fn is_open(&self, row: usize) -> bool {
+        self.standing[row] == Standing::Candidate
+    }
+
     /// Whether a row may be picked as things stand: bars it if not.
     pub(in crate::select) fn admits(&mut self, row: usize) -> bool {
         if self.measuring {
             return true;
         }
-        let is_full = |groups: &[i64]| self.quota[groups[row] as usize] == 0;
-        if self.standing[row] == Standing::Candidate && self.groups.is_some_and(is_full) {
+        if self.standing[row] == Standing::Candidate && !self.gate.admits(row) {
             self.standing[row] = Standing::Barred;
         }
         self.standing[row] == Standing::Candidate
@@ -170,11 +175,9 @@ impl<'a> Rules<'a> {
     }
 
     /// A row was picked.
-    pub(super) fn pick(&mut self, row: usize) {
+    pub(in crate::select) fn pick(&mut self, row: usize) {
         self.standing[row] = Standing::Centre;
-        if let Some(groups) = self.groups {
-            self.quota[groups[row] as usize] -= 1;
-        }
+        self.gate.take(row);
     }
 
     /// From now on all rows count, by their distance alone.

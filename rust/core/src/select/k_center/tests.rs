@@ -11,6 +11,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::*;
 use crate::distances::nearest;
 use crate::element::{ElementKind, bf16, f16};
+use crate::select::gate::{Budget, Quota};
 use crate::simd::Simd;
 use oracle::naive;
 
@@ -179,20 +180,8 @@ static POOLS: (
 
 const METRICS: [Metric; 3] = [Metric::Euclidean, Metric::SqEuclidean, Metric::Cosine];
 
-const fn plain(k: usize, metric: Metric) -> KCenter<'static> {
-    KCenter {
-        k,
-        metric,
-        centers: None,
-        labelled: &[],
-        start: None,
-        weights: None,
-        exclude: None,
-        groups: None,
-        max_per_group: None,
-        min_distance: None,
-        outliers: 0,
-    }
+fn plain(k: usize, metric: Metric) -> KCenter<'static> {
+    KCenter::new(k, metric)
 }
 
 proptest! {
@@ -237,9 +226,15 @@ proptest! {
         if rng.chance(0.3) {
             options.weights = Some(&weights);
         }
-        if rng.chance(0.3) {
-            options.groups = Some(&groups);
-            options.max_per_group = Some(1 + rng.below(6));
+        let kinds: Vec<i64> = (0..rows).map(|_| rng.below(rows.min(3)) as i64).collect();
+        let quotas = [
+            Quota { name: "groups", groups: &groups, most: 1 + rng.below(6) },
+            Quota { name: "kinds", groups: &kinds, most: 1 + rng.below(9) },
+        ];
+        let costs: Vec<f64> = (0..rows).map(|_| 1.0 + rng.unit()).collect();
+        options.limits.quotas = &quotas[..rng.below(6).saturating_sub(3)];
+        if rng.chance(0.2) {
+            options.limits.budget = Some(Budget { costs: &costs, budget: 20.0 * rng.unit() });
         }
         if rng.chance(0.2) {
             options.min_distance = Some(rng.unit());

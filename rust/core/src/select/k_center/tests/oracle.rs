@@ -1,6 +1,7 @@
 //! The naive algorithm, over a plain version of the exact distance function.
 
 use super::super::{Cover, KCenter};
+use super::{Budget, Quota};
 use crate::distances::Metric;
 use crate::matrix::Matrix;
 
@@ -96,8 +97,20 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
     }
     let has_centres = options.centers.is_some() || !options.labelled.is_empty();
     let (mut picks, mut distances) = (Vec::new(), Vec::new());
-    let mut quota = vec![options.max_per_group.unwrap_or(usize::MAX); n];
-    let group = |row: usize| options.groups.map_or(0, |groups| groups[row] as usize);
+    let is_within = |picks: &[usize], row: usize| {
+        let all = || picks.iter().copied().chain([row]);
+        let fits = |quota: &Quota<'_>| {
+            let group = quota.groups[row];
+            all().filter(|row| quota.groups[*row] == group).count() <= quota.most
+        };
+        let is_paid = |budget: Budget<'_>| {
+            let before = picks
+                .iter()
+                .fold(budget.budget, |left, row| left - budget.costs[*row]);
+            budget.costs[row] <= before
+        };
+        options.limits.quotas.iter().all(fits) && options.limits.budget.is_none_or(is_paid)
+    };
     let factor = |row: usize| {
         options
             .weights
@@ -108,7 +121,7 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
         let may = |row: &usize| {
             !picks.contains(row)
                 && !options.labelled.contains(&(*row as i64))
-                && quota[group(*row)] > 0
+                && is_within(&picks, *row)
                 && (options.min_distance).is_none_or(|m| options.metric.finish(least[*row]) >= m)
         };
         // The first of equals: lower rows come first, and the sort is stable.
@@ -125,7 +138,7 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
         } else if is_first && !has_centres {
             let mean = mean(&rows, &covered);
             let keys: Vec<f64> = rows.iter().map(|row| squared(row, &mean)).collect();
-            order(&keys).first().copied()
+            order(&keys).into_iter().find(may)
         } else {
             let key = |row: usize| match factor(row) {
                 0.0 => 0.0,
@@ -138,7 +151,6 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
         let Some(pick) = pick else { break };
         picks.push(pick);
         distances.push(options.metric.finish(least[pick]));
-        quota[group(pick)] -= 1;
         show(&mut least, &rows[pick]);
     }
     let mut left: Vec<f64> = covered.iter().map(|row| least[*row]).collect();

@@ -1,0 +1,73 @@
+"""Clusters of embeddings, by scikit-learn's k-means from our own seeds."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise import _native
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Rows times clusters beyond which k-means goes by random batches of rows.
+_WHOLE = 20_000_000
+
+
+def clusters_of(
+    matrix: NDArray[Any], clusters: int, metric: str, seed: int, *, user: str
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Put the rows of a matrix into clusters.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (rows, dims)
+    clusters : int
+        At most so many.
+    metric : str
+        Rows are scaled to length one for "cosine".
+    seed : int
+        Where the seeds of the clusters are drawn from.
+    user : str
+        The strategy that asks, for messages.
+
+    Returns
+    -------
+    (ndarray of int64 of shape (rows,), ndarray of shape (clusters, dims))
+        The cluster of each row, and their centres.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.cluster import KMeans, MiniBatchKMeans
+    except ImportError as error:
+        raise ImportError(f"{user} needs scikit-learn; install it with pip install 'pickwise[cluster]'") from error
+    rows = as_directions(matrix) if metric == "cosine" else matrix
+    if rows.dtype not in (np.float32, np.float64):
+        rows = rows.astype(np.float32)
+    clusters = min(clusters, len(rows))
+    picks = _native.kmeans_plusplus(matrix, clusters, metric=metric, seed=seed)[0]
+    many = len(rows) * clusters > _WHOLE
+    model = (MiniBatchKMeans if many else KMeans)(
+        clusters,
+        init=rows[picks],
+        n_init=1,
+        random_state=seed % 2**32,
+        **({"batch_size": 8192, "max_no_improvement": 20} if many else {"max_iter": 100}),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fewer distinct rows than clusters are fine
+        labels = model.fit_predict(rows)
+    return labels.astype(np.int64), model.cluster_centers_
+
+
+def as_directions(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Scale rows to length one."""
+    wide = matrix.astype(np.float64 if matrix.dtype == np.float64 else np.float32)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide

@@ -1,0 +1,183 @@
+"""Selections by a score that keep to limits: the best rows that fit, one after the other."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.arrays import Rows, as_numpy, as_points, as_rows
+from pickwise.limits import predicted_classes
+from pickwise.options import as_seed, too_few
+from pickwise.points import as_labelled, refuse_barred, warn
+from pickwise.ranking import Source, draw_by_rank, rank
+from pickwise.strategies import SoftRank
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from pickwise.ids import Ids
+    from pickwise.limits import Limits, Wishes
+    from pickwise.ranking import Request
+    from pickwise.result import Selection
+    from pickwise.strategies import Ranking
+
+# How many rows are ranked first, of a pool that can be read again: enough where limits bar some.
+_FIRST, _SPARE, _MORE = 4, 1000, 8
+
+
+def rank_within(
+    strategy: Ranking | SoftRank,
+    source: Source,
+    k: int | None,
+    request: Request,
+    wishes: Wishes,
+    *,
+    pool: Any,
+    embeddings: Any,
+    labelled: Any,
+) -> Selection:
+    """Select the best rows that keep to limits; `pickwise.select` says what the arguments are."""
+    ranking = strategy.ranking if isinstance(strategy, SoftRank) else strategy
+    votes = None if wishes.max_per_class is None else Votes(ranking, pool)
+    if votes is not None:
+        source = votes.listening(source)
+    if not isinstance(request.random_state, int):
+        request = replace(request, random_state=as_seed(request.random_state))
+    matrix = None if embeddings is None else as_points(embeddings, "embeddings")
+    needs_all = k is None or wishes.costs is not None or wishes.must_include is not None
+    if needs_all or source.rows is None or isinstance(strategy, SoftRank):
+        wanted = sys.maxsize
+    else:
+        assert k is not None  # noqa: S101 - for the type checker
+        wanted = _FIRST * k + _SPARE
+    while True:
+        best, rows = _best(strategy, source, wanted, request)
+        centers, known = (None, None) if matrix is None else as_labelled(labelled, matrix.shape)
+        if matrix is not None and len(matrix) != rows:
+            raise ValueError(f"embeddings: expected {rows} rows, one for each of the pool, got {len(matrix)}")
+        predicted = None if votes is None else votes.of(rows)
+        limits = wishes.over(rows, predicted=predicted, embeddings=matrix, centers=centers, labelled=known)
+        selection = _within(best, limits, rows, k, known)
+        if k is None or len(selection) == k or len(best) < wanted:
+            break
+        wanted *= _MORE
+    if k is not None and len(selection) < k and wishes.budget is None:
+        if len(best) < k and not request.clip:
+            raise too_few(k, len(best), rows=rows, skipped=best.skipped)
+        if len(best) >= k:
+            warn(f"{len(selection)} rows were picked of the {k} wanted: the limits bar every other row")
+    return selection
+
+
+def _best(strategy: Ranking | SoftRank, source: Source, wanted: int, request: Request) -> tuple[Selection, int]:
+    request = replace(request, clip=True)
+    if isinstance(strategy, SoftRank):
+        seen = 0
+
+        def told(done: int, _: int | None) -> None:
+            nonlocal seen
+            seen = max(seen, done)
+
+        if source.rows is None:
+            request = replace(request, progress=told)
+        drawn = draw_by_rank(strategy, source, wanted, request)
+        return drawn, seen if source.rows is None else source.rows
+    reducer = rank(strategy, source, wanted, request)
+    return reducer.finish(clip=True), reducer.rows
+
+
+def _within(best: Selection, limits: Limits, rows: int, k: int | None, labelled: NDArray[np.int64] | None) -> Selection:
+    taken = np.empty(0, np.int64) if limits.taken is None else limits.taken
+    refuse_barred(taken, labelled, None)
+    if k is not None and len(taken) > k:
+        raise ValueError(f"must_include: expected at most k = {k} rows, got {len(taken)}")
+    place = np.full(rows, -1, np.int64)
+    place[best.indices] = np.arange(len(best))
+    if (place[taken] < 0).any():
+        row = taken[place[taken] < 0][0]
+        raise ValueError(f"must_include: row {row} is excluded or invalid, so it cannot be selected")
+    barred = np.zeros(rows, bool)
+    barred[taken] = True
+    if labelled is not None:
+        barred[labelled] = True
+    free = np.flatnonzero(~barred[best.indices])
+    free = free[np.lexsort((free, -_worth(best, limits)[free]))]
+    room = rows if k is None else k - len(taken)
+    admitted = free[limits.admit(best.indices[free], rows, room)]
+    order = np.concatenate([place[taken], admitted])
+    return replace(best, ids=best.ids[order], indices=best.indices[order], scores=best.scores[order])
+
+
+def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
+    """What rows are worth: their scores for each unit of cost; of a draw, their chance for each."""
+    if limits.costs is None:
+        return best.scores
+    beta = getattr(best.strategy, "beta", None)
+    if beta is not None:
+        return best.scores - np.log(limits.costs[best.indices]) / beta
+    if len(best) and best.scores.min() < 0:
+        raise ValueError(
+            f"costs: expected scores of 0 or more, which can be divided by a cost, got {best.scores.min():.6g}"
+        )
+    return limits.worth(best.scores, best.indices)
+
+
+class Votes:
+    """The class that each row of a pool is most probably of, found while the pool is read."""
+
+    def __init__(self, ranking: Ranking, pool: Any) -> None:
+        self._ranking = ranking
+        self._pool = pool
+        self._parts: list[NDArray[np.int64]] = []
+        asks_for_rows = not isinstance(ranking.criterion(binary=False), str)
+        if getattr(ranking, "task", "multiclass") != "multiclass" or not (asks_for_rows or ranking.is_of_committee):
+            raise TypeError(
+                f"max_per_class: expected a strategy that reads the probabilities of classes, got {ranking!r}; "
+                "pass the classes as groups, with max_per_group"
+            )
+        if ranking.is_of_committee:
+            self._parts.append(self._of_committee())
+
+    def listening(self, source: Source) -> Source:
+        """Return the same source, which is listened to."""
+        if self._ranking.is_of_committee:
+            return source
+
+        def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
+            self._parts.clear()
+            for rows, ids in source.pieces():
+                assert isinstance(rows, Rows)  # noqa: S101 - it asked for them
+                from_logits = bool(getattr(self._ranking, "from_logits", False))
+                self._parts.append(predicted_classes(rows, from_logits=from_logits))
+                yield rows, ids
+
+        return replace(source, pieces=pieces)
+
+    def of(self, rows: int) -> NDArray[np.int64]:
+        """Return the classes, of a pool of so many rows."""
+        classes = np.concatenate(self._parts)
+        assert len(classes) == rows  # noqa: S101 - all were read
+        return classes
+
+    def _of_committee(self) -> NDArray[np.int64]:
+        pool = self._pool
+        if not isinstance(pool, (list, tuple)) and np.ndim(pool) != 3:
+            raise TypeError(
+                "max_per_class: expected a committee in memory, got an iterator; pass a list of its members"
+            )
+        total: NDArray[np.float64] | None = None
+        for member in pool:
+            rows = as_rows(as_numpy(member, "pool"), "pool")
+            p = np.concatenate([block.astype(np.float64) for block in rows.blocks()])
+            if getattr(self._ranking, "from_logits", False):
+                p /= getattr(self._ranking, "temperature", 1.0)
+                p = np.exp(p - p.max(1, keepdims=True))
+                p /= p.sum(1, keepdims=True)
+            total = p if total is None else total + p
+        assert total is not None  # noqa: S101 - an empty committee has been refused
+        return total.argmax(1).astype(np.int64)

@@ -1,0 +1,208 @@
+"""What strategies have in common that choose rows together, not each by itself."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from pickwise import _native
+from pickwise.arrays import BLOCK_BYTES, Rows, as_points, as_rows, stacked
+from pickwise.ids import as_ids
+from pickwise.options import one_of
+from pickwise.points import Points
+from pickwise.scores import invalid_rows, native_score, score_dtype
+from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pickwise.options import RandomState
+    from pickwise.progress import CoverProgress
+    from pickwise.result import Batch
+
+Needs: TypeAlias = Literal["embeddings", "scores", "predictions", "targets"]
+
+METRICS = ("euclidean", "sqeuclidean", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Joint(Strategy):
+    """What the strategies have in common that choose rows together, by their embeddings.
+
+    Attributes
+    ----------
+    needs : {"embeddings", "scores", "predictions", "targets"}
+        What the pool of `select` is: embeddings; or probabilities with embeddings beside them, of which a score is
+        enough, or which are needed as they are; or predicted targets with embeddings beside them.
+
+    Parameters
+    ----------
+    metric : {"euclidean", "sqeuclidean", "cosine"}
+        How far two rows are from each other. Cosine is 1 - cos.
+    """
+
+    needs: ClassVar[Needs] = "embeddings"
+    metric: str = "euclidean"
+
+    def __post_init__(self) -> None:
+        one_of(self.metric, "metric", METRICS)
+
+    def __repr__(self) -> str:
+        given = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.default is MISSING or getattr(self, field.name) != field.default
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
+        """Choose among points that are already checked; the functions and `pickwise.select` end here."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Scored(Joint):
+    """What those have in common that go by a score of each row as well.
+
+    Parameters
+    ----------
+    score : str or Strategy
+        What scores rows: any strategy that ranks them.
+    metric : str
+        As in `Joint`.
+    """
+
+    needs: ClassVar[Needs] = "scores"
+    score: str | Strategy = "margin"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = from_option(self.score)
+        if isinstance(self.score, dict):
+            object.__setattr__(self, "score", chosen)
+        if not isinstance(chosen, Ranking) or not chosen.needs_matrix or chosen.noise is not None:
+            raise ValueError(f"score: expected a strategy that gives rows a score, got {self.score!r}")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name, as JSON can hold them."""
+        return super().options | {"score": as_option(self.score)}
+
+    @property
+    def ranking(self) -> Ranking:
+        """What scores rows."""
+        return ranking_of(self.score)
+
+
+def scores_of(points: Points, strategy: Strategy) -> NDArray[np.float64]:
+    """Return the scores that came with points; they are there for strategies that ask for them."""
+    if points.scores is None:
+        raise TypeError(f"scores: expected one a row with {strategy.name}, got none")
+    return points.scores
+
+
+def choose_rows(
+    strategy: Joint,
+    embeddings: Any,
+    k: Any,
+    *,
+    labelled: Any = None,
+    exclude: Any = None,
+    ids: Any = None,
+    random_state: RandomState = None,
+    clip: bool = False,
+    progress: CoverProgress = None,
+    pool: Any = None,
+    targets: NDArray[Any] | None = None,
+) -> Batch:
+    """Choose from arrays; the functions of the strategies end here.
+
+    Parameters
+    ----------
+    pool : array_like, optional
+        What the strategy needs beside embeddings: what its score is made of, probabilities, or predicted targets.
+    targets : ndarray of shape (labelled, targets), optional
+        What is known of labelled rows that are not in the pool.
+    """
+    scores = predictions = None
+    if strategy.needs == "scores":
+        assert isinstance(strategy, Scored)  # noqa: S101 - that is what they are
+        scores = score_pool(strategy.ranking, pool, "probabilities")
+        _refuse_other_rows(len(scores), embeddings)
+    elif strategy.needs == "predictions":
+        predictions = as_predictions(pool, "probabilities", from_logits=bool(getattr(strategy, "from_logits", False)))
+        _refuse_other_rows(len(predictions), embeddings)
+    elif strategy.needs == "targets":
+        predictions = pool
+        _refuse_other_rows(len(pool), embeddings)
+    points = Points.read(
+        embeddings,
+        k,
+        ids=None if ids is None else as_ids(ids, "ids"),
+        labelled=labelled,
+        exclude=exclude,
+        clip=clip,
+        metric=strategy.metric,
+        scores=scores,
+        predictions=predictions,
+        center_targets=targets,
+    )
+    return strategy.choose(points, random_state, progress)
+
+
+def _refuse_other_rows(count: int, embeddings: Any) -> None:
+    rows = len(as_points(embeddings, "embeddings"))
+    if rows != count:
+        raise ValueError(f"embeddings: expected {count} rows, one for each of the probabilities, got {rows}")
+
+
+def score_pool(ranking: Ranking, pool: Any, name: str) -> NDArray[np.float64]:
+    """Score all rows of a pool in memory, in double precision."""
+    rows = ranking.read(pool, name)
+    criterion = ranking.criterion(binary=rows.binary)
+    out = np.empty(rows.shape[0])
+    done = 0
+    for block in rows.blocks():
+        end = done + len(block)
+        if isinstance(criterion, str):
+            out[done:end] = block[:, 0]
+            found = None
+        else:
+            found = _native.score(block, criterion, out[done:end], done, None)
+        if found is not None:
+            from_logits = bool(getattr(ranking, "from_logits", False))
+            raise invalid_rows(name, found, of=f"{end} rows", dtype=rows.dtype, from_logits=from_logits)
+        done = end
+    if isinstance(criterion, str) and np.isnan(out).any():
+        raise ValueError(f"{name}: row {int(np.argmax(np.isnan(out)))} has no score; drop or mend such rows first")
+    return out
+
+
+def as_predictions(x: Any, name: str, *, from_logits: bool) -> NDArray[Any]:
+    """Read probabilities as a matrix of two columns or more; invalid ones are refused."""
+    rows = as_rows(x, name)
+    return matrix_of_predictions(rows, name, from_logits=from_logits)
+
+
+def matrix_of_predictions(rows: Rows, name: str, *, from_logits: bool, check: bool = True) -> NDArray[Any]:
+    """Put rows of probabilities into one matrix, without a copy where they lie in one; logits through a softmax."""
+    score = native_score("margin", binary=rows.binary, from_logits=from_logits)
+    matrix = stacked(rows.blocks(), (rows.shape[0], 1) if rows.binary else rows.shape, rows.dtype)
+    found = _native.score(matrix, score, np.empty(len(matrix), score_dtype(rows.dtype, None))) if check else None
+    if found is not None:
+        raise invalid_rows(name, found, of=f"{len(matrix)} rows", dtype=rows.dtype, from_logits=from_logits)
+    if not rows.binary and not from_logits:
+        return matrix
+    out = np.empty((len(matrix), 2 if rows.binary else matrix.shape[1]), np.float64)
+    step = max(1, BLOCK_BYTES // (8 * out.shape[1]))
+    for begin in range(0, len(out), step):
+        block = matrix[begin : begin + step].astype(np.float64)
+        if rows.binary:
+            second = 1 / (1 + np.exp(-np.clip(block[:, 0], -700, 700))) if from_logits else block[:, 0]
+            out[begin : begin + step] = np.stack([1 - second, second], 1)
+        else:
+            block = np.exp(block - block.max(1, keepdims=True))
+            out[begin : begin + step] = block / block.sum(1, keepdims=True)
+    return out

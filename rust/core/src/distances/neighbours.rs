@@ -1,0 +1,399 @@
+//! The neighbours of every row: so many of the nearest, or all within a radius.
+//!
+//! All rows meet all others, a block of them at a time, in `f32` lanes (see `screen`).
+//! That tells which few pairs have to be measured exactly: of the nearest, a few more
+//! than are wanted; within a radius, those that are too close to it to tell. A row of
+//! which it tells too little is measured against all. So the answer is the one of exact
+//! distances, and memory is needed for rows and for what is found.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::screen::{GROUP, GROUPS, Pack, Screen};
+use super::{Best, Metric, Space};
+use crate::error::{Error, Result};
+use crate::matrix::Matrix;
+use crate::parallel::Exec;
+
+/// Rows of a pack.
+const PACK: usize = GROUP * GROUPS;
+/// Bytes of the rows that a worker has in its lanes, and of those that they meet at a
+/// time: both stay in its cache.
+const CACHED: usize = 256 << 10;
+/// Candidates that are kept beside the nearest that are wanted.
+const SPARE: usize = 16;
+/// Rows measured exactly at a time where all are.
+const STEP: usize = 256;
+/// Numbers of other magnitudes have no squares in `f32`.
+const SAFE: f64 = (1_u64 << 40) as f64;
+
+/// Whom a row has as neighbours.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reach {
+    /// So many of the nearest; of two as near, the lower.
+    Nearest(usize),
+    /// All that are not farther than this.
+    Within(f64),
+}
+
+/// The neighbours of all rows, one row after the other. No row is its own neighbour.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Neighbours {
+    /// Where those of a row begin, and at the end where the last ones end.
+    pub starts: Vec<i64>,
+    /// By distance where the nearest were asked for, else by position.
+    pub rows: Vec<u32>,
+    /// In the unit of the metric; none where all within a radius were asked for.
+    pub distances: Vec<f64>,
+}
+
+impl Neighbours {
+    /// The same where being neighbours is mutual, and every row is its own neighbour too;
+    /// by position.
+    #[must_use]
+    pub fn mutual(self) -> Self {
+        let rows = self.starts.len().saturating_sub(1);
+        let range = |row: usize| self.starts[row] as usize..self.starts[row + 1] as usize;
+        // By position, so that a neighbour is found at once.
+        let mut own: Vec<(u32, f64)> = Vec::with_capacity(self.rows.len());
+        for row in 0..rows {
+            let first = own.len();
+            own.extend(range(row).map(|at| (self.rows[at], self.distances[at])));
+            own[first..].sort_unstable_by_key(|(other, _)| *other);
+        }
+        let knows = |row: usize, other: usize| {
+            let list = &own[range(row)];
+            list.binary_search_by_key(&(other as u32), |(other, _)| *other).is_ok()
+        };
+        // Rows are gone through in order, so those that others bring come in order, too.
+        let mut brought: Vec<Vec<(u32, f64)>> = vec![Vec::new(); rows];
+        for row in 0..rows {
+            for (other, distance) in &own[range(row)] {
+                if !knows(*other as usize, row) {
+                    brought[*other as usize].push((row as u32, *distance));
+                }
+            }
+        }
+        let mut out = Self::default();
+        out.starts.push(0);
+        for (row, brought) in brought.into_iter().enumerate() {
+            let mut all = brought;
+            all.extend_from_slice(&own[range(row)]);
+            all.push((row as u32, 0.0));
+            all.sort_unstable_by_key(|(other, _)| *other);
+            out.rows.extend(all.iter().map(|(other, _)| *other));
+            out.distances.extend(all.iter().map(|(_, distance)| *distance));
+            out.starts.push(out.rows.len() as i64);
+        }
+        out
+    }
+}
+
+/// Finds the neighbours of all rows of `matrix`, `most` of them in all.
+///
+/// # Errors
+/// [`Error::Value`] for rows that have no distance and for more neighbours than `most`,
+/// [`Error::Option`] for more nearest rows than there are others, [`Error::Cancelled`].
+pub fn neighbours(
+    exec: &Exec<'_>,
+    matrix: &Matrix<'_>,
+    metric: Metric,
+    reach: Reach,
+    most: usize,
+) -> Result<Neighbours> {
+    let rows = matrix.rows();
+    if let Reach::Nearest(count) = reach
+        && count >= rows
+    {
+        return Err(Error::Option(format!(
+            "neighbours: expected fewer than the {rows} rows, got {count}"
+        )));
+    }
+    let space = Space::new(*matrix, metric, exec.simd);
+    let (mean, largest) = space.check(exec, "embeddings", |_| true)?;
+    let screen = (1.0 / SAFE..SAFE).contains(&largest).then(|| {
+        let mut screen = Screen::new(mean.iter().map(|x| *x as f32).collect());
+        (0..rows).for_each(|row| screen.push(&space.row(row)));
+        screen
+    });
+    let search = Search {
+        exec,
+        space,
+        metric,
+        reach,
+        screen,
+        found: AtomicUsize::new(0),
+        most,
+    };
+    search.run()
+}
+
+/// See the module.
+struct Search<'a> {
+    exec: &'a Exec<'a>,
+    space: Space<'a>,
+    metric: Metric,
+    reach: Reach,
+    /// All rows; none where numbers are too large or too small.
+    screen: Option<Screen>,
+    found: AtomicUsize,
+    most: usize,
+}
+
+/// A row and its squared distance.
+type Near = (f64, u32);
+
+/// Scratch of a worker, and the neighbours of the rows that it has done.
+struct Worker {
+    packs: Vec<Pack>,
+    prepared: Vec<f64>,
+    done: Vec<Lists>,
+}
+
+/// The neighbours of some rows, one row after the other.
+struct Lists {
+    first: usize,
+    counts: Vec<usize>,
+    rows: Vec<u32>,
+    squared: Vec<f64>,
+}
+
+impl Search<'_> {
+    fn run(self) -> Result<Neighbours> {
+        let (rows, width) = (self.space.rows(), self.space.width());
+        let packs = (CACHED / (PACK * width * size_of::<f32>())).clamp(1, 64);
+        let start = || Worker {
+            packs: (0..packs).map(|_| Pack::new(width)).collect(),
+            prepared: vec![0.0; STEP * width],
+            done: Vec::new(),
+        };
+        let work = |worker: &mut Worker, range: Range<usize>| {
+            if self.found.load(Ordering::Relaxed) > self.most {
+                return;
+            }
+            let mut lists = Lists {
+                first: range.start,
+                counts: Vec::with_capacity(range.len()),
+                rows: Vec::new(),
+                squared: Vec::new(),
+            };
+            let mut add = |near: Vec<Near>| {
+                lists.counts.push(near.len());
+                lists.rows.extend(near.iter().map(|(_, row)| *row));
+                if matches!(self.reach, Reach::Nearest(_)) {
+                    lists
+                        .squared
+                        .extend(near.iter().map(|(squared, _)| *squared));
+                }
+            };
+            match &self.screen {
+                Some(screen) => self.meet_all(screen, worker, range.clone(), add),
+                None => range.clone().for_each(|row| add(self.scan(worker, row))),
+            }
+            self.found.fetch_add(lists.rows.len(), Ordering::Relaxed);
+            self.exec.done.fetch_add(range.len(), Ordering::Relaxed);
+            worker.done.push(lists);
+        };
+        let states = self.exec.for_each_chunk(rows, packs * PACK, start, work)?;
+        let found = self.found.load(Ordering::Relaxed);
+        if found > self.most {
+            return Err(Error::Value(format!(
+                "radius: rows have more than {} neighbours each within it, too many to be kept; expected a smaller one",
+                self.most / rows
+            )));
+        }
+        let mut done: Vec<Lists> = states.into_iter().flat_map(|worker| worker.done).collect();
+        done.sort_unstable_by_key(|lists| lists.first);
+        let mut out = Neighbours::default();
+        out.starts.push(0);
+        out.rows.reserve_exact(found);
+        for lists in done {
+            out.rows.extend(lists.rows);
+            let distances = lists.squared.into_iter();
+            out.distances
+                .extend(distances.map(|squared| self.metric.finish(squared)));
+            for count in lists.counts {
+                let last = out.starts.last().copied().unwrap_or(0);
+                out.starts.push(last + count as i64);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The neighbours of some rows, by screening.
+    fn meet_all(
+        &self,
+        screen: &Screen,
+        worker: &mut Worker,
+        rows: Range<usize>,
+        mut add: impl FnMut(Vec<Near>),
+    ) {
+        let width = self.space.width();
+        let mut kept: Vec<Kept> = Vec::with_capacity(rows.len());
+        let firsts: Vec<usize> = rows.clone().step_by(PACK).collect();
+        for (pack, first) in worker.packs.iter_mut().zip(&firsts) {
+            let some: Vec<u32> = (*first..rows.end.min(first + PACK))
+                .map(|r| r as u32)
+                .collect();
+            screen.fill(self.exec.simd, pack, some.len(), |range, out| {
+                let spare = &mut worker.prepared;
+                self.space
+                    .load_shifted(&some[range], &screen.shift, spare, out);
+            });
+            kept.extend((0..some.len()).map(|i| Kept::new(self, screen, pack.norms[i])));
+        }
+        let block = (CACHED / (width * size_of::<f32>())).next_multiple_of(8);
+        for first in (0..self.space.rows()).step_by(block) {
+            let others = first..self.space.rows().min(first + block);
+            for (pack, kept) in worker.packs.iter_mut().zip(kept.chunks_mut(PACK)) {
+                let mut bars = [0.0; PACK];
+                for (bar, kept) in bars.iter_mut().zip(kept.iter()) {
+                    *bar = kept.bar;
+                }
+                screen.meet(
+                    self.exec.simd,
+                    pack,
+                    others.clone(),
+                    &mut bars,
+                    |at, other, s| kept[at].take(s, other),
+                );
+            }
+        }
+        for (kept, row) in kept.into_iter().zip(rows) {
+            add(self.settle(screen, worker, kept, row));
+        }
+    }
+
+    /// The neighbours of a row among what screening has kept.
+    fn settle(&self, screen: &Screen, worker: &mut Worker, kept: Kept, row: usize) -> Vec<Near> {
+        let is_other = |(_, other): &(f32, u32)| *other as usize != row;
+        let mut others: Vec<(f32, u32)> = kept.list.into_iter().filter(is_other).collect();
+        let count = match self.reach {
+            Reach::Nearest(count) => count,
+            Reach::Within(radius) => {
+                let reach = self.squared(radius);
+                let is_open = |(s, _): &(f32, u32)| screen.above(*s, kept.norm) > reach;
+                let open: Vec<u32> = others.iter().filter(|o| is_open(o)).map(|o| o.1).collect();
+                let mut outside = self.measure(worker, row, &open);
+                outside.retain(|(squared, _)| *squared > reach);
+                let mut outside = outside.into_iter().map(|(_, other)| other).peekable();
+                others.retain(|(_, other)| outside.next_if_eq(other).is_none());
+                return others.into_iter().map(|(_, other)| (0.0, other)).collect();
+            }
+        };
+        let list: Vec<u32> = others.iter().map(|(_, other)| *other).collect();
+        let mut near = self.measure(worker, row, &list);
+        nearest_first(&mut near, count);
+        // All that was not kept is not below the bar.
+        let last = near.last().map_or(f64::INFINITY, |near| near.0);
+        if near.len() == count && screen.below(kept.bar, kept.norm) > last {
+            near
+        } else {
+            self.scan(worker, row)
+        }
+    }
+
+    /// The neighbours of a row among all, exactly.
+    fn scan(&self, worker: &mut Worker, row: usize) -> Vec<Near> {
+        let mut near: Vec<Near> = Vec::new();
+        for first in (0..self.space.rows()).step_by(STEP) {
+            let others = first..self.space.rows().min(first + STEP);
+            let others: Vec<u32> = others
+                .filter(|other| *other != row)
+                .map(|o| o as u32)
+                .collect();
+            near.append(&mut self.measure(worker, row, &others));
+            match self.reach {
+                Reach::Nearest(count) if near.len() > 2 * count + STEP => {
+                    nearest_first(&mut near, count);
+                }
+                Reach::Nearest(_) => {}
+                Reach::Within(radius) => {
+                    near.retain(|(squared, _)| *squared <= self.squared(radius))
+                }
+            }
+        }
+        if let Reach::Nearest(count) = self.reach {
+            nearest_first(&mut near, count);
+        }
+        near
+    }
+
+    /// Squared distances of a row to others, in their order.
+    fn measure(&self, worker: &mut Worker, row: usize, others: &[u32]) -> Vec<Near> {
+        let own = self.space.row(row);
+        let mut near = Vec::with_capacity(others.len());
+        for others in others.chunks(STEP) {
+            let prepared = &mut worker.prepared[..others.len() * own.len()];
+            self.space.load(others, prepared);
+            let mut best = [Best::NONE; STEP];
+            let best = &mut best[..others.len()];
+            self.space.sweep(prepared, &own, 0, best);
+            near.extend(
+                best.iter()
+                    .zip(others)
+                    .map(|(b, other)| (b.squared, *other)),
+            );
+        }
+        near
+    }
+
+    /// A distance in the unit of squared distances of prepared rows.
+    fn squared(&self, distance: f64) -> f64 {
+        match self.metric {
+            Metric::Euclidean => distance * distance,
+            Metric::SqEuclidean => distance,
+            Metric::Cosine => 2.0 * distance,
+        }
+    }
+}
+
+/// Leaves so many of the nearest, in order.
+fn nearest_first(near: &mut Vec<Near>, count: usize) {
+    let order = |a: &Near, b: &Near| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+    if near.len() > count {
+        near.select_nth_unstable_by(count, order);
+        near.truncate(count);
+    }
+    near.sort_unstable_by(order);
+}
+
+/// What a row keeps of those that it meets.
+struct Kept {
+    norm: f32,
+    /// Others are kept if they are below this.
+    bar: f32,
+    /// The most to keep when there are too many; any number if none.
+    room: Option<usize>,
+    list: Vec<(f32, u32)>,
+}
+
+impl Kept {
+    fn new(search: &Search<'_>, screen: &Screen, norm: f32) -> Self {
+        let (bar, room) = match search.reach {
+            // The row itself is among those that it meets.
+            Reach::Nearest(count) => (f32::INFINITY, Some(count + 1 + SPARE)),
+            Reach::Within(radius) => (screen.bar(search.squared(radius), norm), None),
+        };
+        Self {
+            norm,
+            bar,
+            room,
+            list: Vec::new(),
+        }
+    }
+
+    /// Keeps one more, and tells the bar from now on.
+    fn take(&mut self, s: f32, other: u32) -> f32 {
+        self.list.push((s, other));
+        if let Some(room) = self.room
+            && self.list.len() >= 2 * room
+        {
+            let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+            let (_, (bar, _), _) = self.list.select_nth_unstable_by(room, order);
+            self.bar = *bar;
+            self.list.truncate(room);
+        }
+        self.bar
+    }
+}
