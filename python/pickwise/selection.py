@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
+from pickwise.batch import pick_together
 from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
@@ -12,7 +13,7 @@ from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import Beside, spread
-from pickwise.strategies import Given, Joint, Ranking, SoftRank, Strategy, resolve
+from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,10 +180,11 @@ def select(
     request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, progress, probabilities, id)
     if isinstance(chosen, Joint):
         return spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
-    uses_points = min_distance is not None
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
-        if value is not None and not uses_points:
+        if value is not None and min_distance is None:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    if isinstance(chosen, BatchBALD):
+        return pick_together(chosen, pool, wanted, request, wishes, embeddings=embeddings, labelled=labelled)
     assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
     ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
     source = open_source(pool, ranking, probabilities, id)

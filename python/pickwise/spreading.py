@@ -10,12 +10,12 @@ import numpy as np
 
 from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import Votes
-from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
+from pickwise.ids import Excluded, Ids, as_ids, joined
 from pickwise.options import one_of
 from pickwise.points import Points, as_labelled
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
-from pickwise.ranking import Request, is_matrix_like, open_source, rank
+from pickwise.ranking import Request, is_matrix_like, left_out, open_source, rank
 from pickwise.strategies import Hybrid, Margin, Random, Spread
 from pickwise.strategies.joint import matrix_of_predictions
 
@@ -67,7 +67,7 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
         k,
         ids=ids,
         labelled=beside.labelled,
-        exclude=_left_out(len(matrix), ids, request),
+        exclude=left_out(len(matrix), ids, request),
         wishes=beside.wishes,
         predicted=predicted,
         predictions=targets,
@@ -206,16 +206,6 @@ def _beside(pool: Any, request: Request, embeddings: Any) -> tuple[NDArray[Any],
             ids += [] if own is None else [joined([own])]
     _refuse_other_rows(rows, len(matrix))
     return matrix, joined(ids) if ids else None
-
-
-def _left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] | None:
-    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
-    some = as_excluded_ids(request.exclude_ids, "exclude_ids")
-    if some is not None:
-        refuse_other_kind(some, strings=isinstance(ids, tuple))
-        found = among(np.arange(rows) if ids is None else ids, some)
-        mask = found if mask is None else mask | found
-    return None if mask is None else mask != 0
 
 
 def _refuse_other_rows(pool: int | None, rows: int) -> None:

@@ -113,7 +113,7 @@ class TypiClust(Joint):
     def _typical(self, pool: Points, members: NDArray[np.int64]) -> list[tuple[int, float]]:
         """Rank the rows of a cluster, the most typical first."""
         if len(members) < 2:
-            return [(int(row), np.inf) for row in members]
+            return [(int(row), 0.0) for row in members]  # of which nothing tells how typical it is
         nearest = max(1, min(self.neighbours, len(members) // 2))
         _, _, distances = _native.neighbours(pool.embeddings[members], self.metric, nearest=nearest)
         with np.errstate(divide="ignore"):
@@ -157,7 +157,7 @@ def typiclust(
     Returns
     -------
     Batch
-        Its scores say how typical the rows are.
+        Its scores say how typical the rows are; 0 for a row that is alone in its cluster.
 
     Raises
     ------
