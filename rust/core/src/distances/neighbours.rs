@@ -311,7 +311,7 @@ impl Search<'_> {
                 }
                 Reach::Nearest(_) => {}
                 Reach::Within(radius) => {
-                    near.retain(|(squared, _)| *squared <= self.squared(radius))
+                    near.retain(|(squared, _)| *squared <= self.squared(radius));
                 }
             }
         }
