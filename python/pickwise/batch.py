@@ -12,7 +12,7 @@ from pickwise.constrained import Votes
 from pickwise.ids import as_ids, named, refuse_repeated, take_ids
 from pickwise.limits import Wishes
 from pickwise.options import as_k, one_of, too_few
-from pickwise.points import as_labelled, refuse_barred, warn
+from pickwise.points import as_labelled, refuse_barred, warn_of_few
 from pickwise.ranking import Request, left_out
 from pickwise.result import Selection
 from pickwise.strategies import Bald, BatchBALD
@@ -167,7 +167,7 @@ def pick_together(
         progress=request.progress,
     )
     if len(picks) < room and wishes.budget is None:
-        warn(f"{len(picks)} rows were picked of the {room} wanted: the limits bar every other row")
+        warn_of_few(len(picks), room, "the limits bar every other row")
     picks, gains = np.concatenate([taken, picks]), np.concatenate([np.full(len(taken), np.inf), gains])
     return Selection(picks if own is None else named(take_ids(own, picks)), picks, gains, strategy)
 

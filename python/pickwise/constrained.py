@@ -11,9 +11,9 @@ import numpy as np
 from pickwise.arrays import Rows, as_numpy, as_points, as_rows
 from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
-from pickwise.points import as_labelled, refuse_barred, warn
+from pickwise.points import as_labelled, refuse_barred, warn_of_few
 from pickwise.ranking import Source, draw_by_rank, rank
-from pickwise.strategies import SoftRank
+from pickwise.strategies import Random, SoftRank
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -66,11 +66,11 @@ def rank_within(
         if k is None or len(selection) == k or len(best) < wanted:
             break
         wanted *= _MORE
-    if k is not None and len(selection) < k and wishes.budget is None:
+    if k is not None and len(selection) < k:
         if len(best) < k and not request.clip:
             raise too_few(k, len(best), rows=rows, skipped=best.skipped)
-        if len(best) >= k:
-            warn(f"{len(selection)} rows were picked of the {k} wanted: the limits bar every other row")
+        if len(best) >= k and wishes.budget is None:
+            warn_of_few(len(selection), k, "the limits bar every other row")
     return selection
 
 
@@ -117,6 +117,10 @@ def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
     """Tell what rows are worth: their scores for each unit of cost; of a draw, their chance for each."""
     if limits.costs is None:
         return best.scores
+    if isinstance(best.strategy, Random):
+        # The hash as Gumbel noise: rows are drawn by one over their cost.
+        noise = -np.log(-np.log(np.clip(best.scores, 1e-300, 1 - 1e-16)))
+        return np.asarray(noise - np.log(limits.costs[best.indices]))
     beta = getattr(best.strategy, "beta", None)
     if beta is not None:
         return np.asarray(best.scores - np.log(limits.costs[best.indices]) / beta)

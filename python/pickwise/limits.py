@@ -52,6 +52,13 @@ class Limits:
         taken = picks if self.taken is None else np.concatenate([self.taken, picks])
         return replace(self, taken=taken)
 
+    def affordable(self) -> int:
+        """Estimate how many rows the budget will pay for."""
+        assert self.costs is not None  # noqa: S101 - only asked with costs
+        assert self.budget is not None  # noqa: S101
+        spent = 0.0 if self.taken is None else float(self.costs[self.taken].sum())
+        return int((self.budget - spent) // float(np.median(self.costs)))
+
     def among(self, rows: NDArray[np.int64]) -> Limits:
         """Return the limits of a pool that is a part of this one."""
         places = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int64)
@@ -98,6 +105,11 @@ class Wishes:
         """Whether nothing is asked for."""
         return all(value is None for value in vars(self).values())
 
+    def affordable(self, rows: int) -> int:
+        """Estimate how many rows of a pool of so many the budget will pay for."""
+        alone = Wishes(costs=self.costs, budget=self.budget, must_include=self.must_include)
+        return max(1, alone.over(rows).affordable())
+
     def over(
         self,
         rows: int,
@@ -133,12 +145,18 @@ class Wishes:
             costs, budget = as_costs(self.costs, rows), as_number(self.budget, "budget")
             if not budget > 0:
                 raise ValueError(f"budget: expected a number above 0, got {budget}")
+        taken = self.taken(rows)
+        if costs is not None and budget is not None and taken is not None and costs[taken].sum() > budget:
+            raise ValueError(
+                f"budget: expected at least {costs[taken].sum():.6g}, which the rows of must_include cost, "
+                f"got {budget:.6g}"
+            )
         apart: Apart | None = None
         if self.min_distance is not None:
             if embeddings is None:
                 raise TypeError("min_distance: expected embeddings with it, between which distances are, got none")
             apart = embeddings, metric, as_distance(self.min_distance), centers, labelled
-        return Limits(quotas, costs, budget, apart, self.taken(rows))
+        return Limits(quotas, costs, budget, apart, taken)
 
     def taken(self, rows: int) -> NDArray[np.int64] | None:
         """Read the rows that must be in: positions, or a mask; ascending."""

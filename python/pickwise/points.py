@@ -179,6 +179,13 @@ class Points:
         return np.empty(0, np.int64) if taken is None else taken
 
     @property
+    def expected(self) -> int:
+        """How many picks there will be: as many as are wanted, or as a budget will pay for."""
+        if self.limits is None or self.limits.costs is None:
+            return self.k
+        return max(1, min(self.k, self.limits.affordable()))
+
+    @property
     def weights_per_cost(self) -> NDArray[np.float64] | None:
         """The weights, for each unit of cost."""
         if self.limits is None or self.limits.costs is None:
@@ -245,7 +252,7 @@ class Points:
                 f"{copies} of the {len(picks)} picks are copies of other picks or of labelled rows (at distance 0): "
                 "there were no other rows left; ask for fewer, or drop the picks whose distance is 0"
             )
-        factors = self.weights_per_cost
+        factors = self.weights
         with np.errstate(invalid="ignore"):  # 0 times the infinity of the first pick
             scores = np.nan_to_num(distances * (1 if factors is None else factors[picks]), nan=0.0, posinf=np.inf)
         if len(self.taken):
@@ -271,7 +278,7 @@ class Points:
             what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
             reasons.append(f"every other row is of a {what}")
         why = " or ".join(reasons) or "no others may be picked"
-        warn(f"{picked} rows were picked of the {self.k} wanted: {why}")
+warn_of_few(picked, self.k, why)
 
     def nearest(self, strategy: Joint, picks: NDArray[np.int64]) -> Nearest:
         """Find the nearest pick or labelled row of every row."""
@@ -398,3 +405,8 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pickwise":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def warn_of_few(picked: int, wanted: int, why: str) -> None:
+    """Warn that fewer rows were picked than were wanted."""
+    warn(f"{picked} {'row was' if picked == 1 else 'rows were'} picked of the {wanted} wanted: {why}")

@@ -102,7 +102,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
         mask[known] = 1
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
-    most = _most(strategy, rows, k)
+    most = _most(strategy, rows, k, beside.wishes)
     reducer = rank(ranking, source, most if taken is None else rows, quiet)
     _refuse_other_rows(reducer.rows, rows)
     best = reducer.finish(clip=True)
@@ -144,15 +144,18 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
 
 
-def _most(strategy: Joint, rows: int, k: int | None) -> int:
-    """How many rows are chosen among."""
+def _most(strategy: Joint, rows: int, k: int | None, wishes: Wishes) -> int:
+    """Tell how many rows are chosen among."""
     if isinstance(strategy, Hybrid):
         factor = strategy.factor
     elif isinstance(strategy, Spread):
         factor = strategy.prefilter or 1
     else:
         return rows
-    return rows if k is None else min(rows, factor * k)
+    wanted = rows if k is None else k
+    if wishes.costs is not None:
+        wanted = min(wanted, wishes.affordable(rows))
+    return min(rows, factor * wanted)
 
 
 def _predicted(pool: Any, request: Request) -> NDArray[np.int64] | None:

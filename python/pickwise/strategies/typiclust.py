@@ -62,7 +62,7 @@ class TypiClust(Joint):
         pool, back = points.compact()
         known = 0 if pool.labelled is None else len(pool.labelled)
         known += 0 if pool.centers is None else len(pool.centers)
-        count = max(1, min(known + pool.k, self.max_clusters))
+        count = max(1, min(known + pool.expected, self.max_clusters))
         labels, centres = clusters_of(pool.embeddings, count, self.metric, seed, user=self.name)
         covered = np.zeros(len(centres), np.int64)
         if pool.labelled is not None:
