@@ -278,7 +278,7 @@ class Points:
             what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
             reasons.append(f"every other row is of a {what}")
         why = " or ".join(reasons) or "no others may be picked"
-warn_of_few(picked, self.k, why)
+        warn_of_few(picked, self.k, why)
 
     def nearest(self, strategy: Joint, picks: NDArray[np.int64]) -> Nearest:
         """Find the nearest pick or labelled row of every row."""
