@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
     Shade = Callable[["Toy", Numbers], Numbers]
+    Kernel = Callable[[Numbers], Numbers]
 
 FOLDER = File(__file__).resolve().parent.parent / "docs" / "images" / "strategies"
 K = 12
+BALL = 0.6
 WIDTH, HEIGHT = 12.0, 9.2
 BLOBS = [((2.6, 2.9), 0.75, 150, 0), ((5.7, 3.3), 1.0, 110, 1), ((3.9, 6.6), 0.7, 80, 2), ((9.3, 6.7), 0.4, 50, 1)]
 OUTLIERS = [(0.6, 8.3), (10.9, 1.2), (7.2, 8.5), (11.2, 3.9), (0.7, 5.4), (8.9, 0.8)]
@@ -157,18 +159,30 @@ def several(name: str, score: Callable[[Numbers], Numbers], by: str) -> Recipe:
     )
 
 
-def spread(name: str, shade: Shade | None = None, by: str = "") -> Recipe:
+def spread(strategy: str | Strategy, shade: Shade | None = None, by: str = "") -> Recipe:
     """Give it embeddings, which are the rows themselves, and the positions of those that are labelled."""
-    return Recipe(lambda toy: pw.select(toy.rows, K, name, labelled=toy.labelled, random_state=0), shade, by)
+    return Recipe(lambda toy: pw.select(toy.rows, K, strategy, labelled=toy.labelled, random_state=0), shade, by)
 
 
-def both(name: str, shade: Shade | None = None, by: str = "", *, knows_labelled: bool = True) -> Recipe:
-    """Give it probabilities and embeddings."""
+def both(name: str, shade: Shade | None = None, by: str = "", *, last_layer: bool = False) -> Recipe:
+    """Give it probabilities and embeddings: the rows themselves, or what the last layer of the model sees."""
 
     def select(toy: Toy) -> pw.Selection:
-        known: dict[str, Any] = {"labelled" if knows_labelled else "exclude": toy.labelled}
-        embeddings = toy.rows if knows_labelled else toy.features(toy.rows)
-        return pw.select(toy.probabilities(toy.rows), K, name, embeddings=embeddings, random_state=0, **known)
+        embeddings = toy.features(toy.rows) if last_layer else toy.rows
+        p = toy.probabilities(toy.rows)
+        return pw.select(p, K, name, embeddings=embeddings, labelled=toy.labelled, random_state=0)
+
+    return Recipe(select, shade, by)
+
+
+def regression(name: str, shade: Shade, by: str) -> Recipe:
+    """Give it predicted numbers, at labelled rows those that are known, and, if it asks, embeddings."""
+
+    def select(toy: Toy) -> pw.Selection:
+        numbers = toy.numbers(toy.rows)
+        numbers[toy.labelled] = toy.targets
+        embeddings = toy.rows if name == "greedy_xy" else None
+        return pw.select(numbers, K, name, embeddings=embeddings, labelled=toy.labelled)
 
     return Recipe(select, shade, by)
 
@@ -212,10 +226,41 @@ def gradient(toy: Toy, points: Numbers) -> Numbers:
     return np.asarray(np.linalg.norm(residuals, axis=1) * np.linalg.norm(toy.features(points), axis=1))
 
 
-def gain(toy: Toy, points: Numbers, worth: Numbers | float = 1.0) -> Numbers:
-    """Score by how much better the rows would be covered, each worth so much."""
-    covered = np.exp(-(far(toy, toy.rows) ** 2) / 2)
-    return np.asarray((worth * np.maximum(0, np.exp(-(distances(points, toy.rows) ** 2) / 2) - covered)).sum(1))
+def gain(toy: Toy, points: Numbers, kernel: Kernel, worth: Numbers | float = 1.0, *, cut: bool = True) -> Numbers:
+    """Score by how much better the rows would be covered, each worth so much; cut off behind the nearest ones."""
+    apart, within = distances(points, toy.rows), distances(toy.rows, toy.rows)
+    gains = worth * np.maximum(0, kernel(apart) - kernel(far(toy, toy.rows)))
+    if cut:
+        most = 2 * len(toy.rows) // (K + len(toy.labelled))
+        reach, own = (np.partition(some, most, axis=1)[:, most] for some in (apart, within))
+        gains[apart > np.maximum(reach[:, None], own)] = 0
+    return np.asarray(gains.sum(1))
+
+
+def herded(toy: Toy, points: Numbers) -> Numbers:
+    """Score by a kernel as wide as the share of the pool that each pick has to stand for."""
+    share = len(toy.rows) // (K + len(toy.labelled))
+    radius = np.median(np.sort(distances(toy.rows, toy.rows), axis=1)[:, share - 1])
+    return gain(toy, points, lambda apart: np.exp(-((apart / radius) ** 2)))
+
+
+def herded_unsure(toy: Toy, points: Numbers) -> Numbers:
+    """Score by a kernel as wide as labelled rows are apart, and by the margin."""
+    labelled = toy.rows[toy.labelled]
+    radius = np.median(np.sort(distances(labelled, labelled), axis=1)[:, 1])
+    return gain(toy, points, lambda apart: np.exp(-((apart / radius) ** 2)), margin(toy, toy.rows))
+
+
+def served(toy: Toy, points: Numbers) -> Numbers:
+    """Score by similarity: the largest distance between neighbours less the distance."""
+    most = 2 * len(toy.rows) // (K + len(toy.labelled))
+    largest = np.sort(distances(toy.rows, toy.rows), axis=1)[:, most].max()
+    return gain(toy, points, lambda apart: np.maximum(0, largest - apart))
+
+
+def in_ball(toy: Toy, points: Numbers) -> Numbers:
+    """Count the rows in a ball that are in none of a labelled row."""
+    return gain(toy, points, lambda apart: (apart <= BALL).astype(float), cut=False)
 
 
 def ranked(toy: Toy, points: Numbers) -> Numbers:
@@ -261,28 +306,22 @@ RECIPES: dict[str, Recipe] = {
     "mean_max_loss": several("mean_max_loss", lambda p: max_loss(p, mean=True), "loss"),
     "mmc": several("mmc", lambda p: np.asarray(np.minimum(p, 1 - p).sum(1)), "loss"),
     "batch_bald": disputed("batch_bald", pw.bald, "BALD"),
-    "badge": both("badge", gradient, "length of the gradient", knows_labelled=False),
-    "cluster_margin": both("cluster_margin", margin, "margin", knows_labelled=False),
+    "badge": both("badge", gradient, "length of the gradient", last_layer=True),
+    "cluster_margin": both("cluster_margin", margin, "margin"),
     "hybrid": both("hybrid", margin, "margin"),
     "typiclust": spread("typiclust", dense, "density"),
-    "prob_cover": spread("prob_cover", dense, "density"),
-    "max_herding": spread("max_herding", gain, "gain of a first pick"),
-    "facility_location": spread("facility_location", gain, "gain of a first pick"),
-    "uncertainty_herding": both(
-        "uncertainty_herding", lambda toy, points: gain(toy, points, margin(toy, toy.rows)), "gain of a first pick"
-    ),
+    "prob_cover": spread(pw.ProbCover(radius=BALL), in_ball, "rows in a ball"),
+    "max_herding": spread("max_herding", herded, "gain of a first pick"),
+    "facility_location": spread("facility_location", served, "gain of a first pick"),
+    "uncertainty_herding": both("uncertainty_herding", herded_unsure, "gain of a first pick"),
     "ranked_batch": both("ranked_batch", ranked, "score of a first pick"),
-    "density_weighted": both("density_weighted", typical, "entropy times similarity", knows_labelled=False),
+    "density_weighted": both("density_weighted", typical, "entropy times similarity", last_layer=True),
     "greedy_x": spread("greedy_x", far, "distance to labelled"),
-    "greedy_y": Recipe(
-        lambda toy: pw.select(toy.numbers(toy.rows), K, "greedy_y", labelled=toy.labelled),
-        lambda toy, points: unlike(toy, points, features=False),
-        "gap of prediction to targets",
+    "greedy_y": regression(
+        "greedy_y", lambda toy, points: unlike(toy, points, features=False), "gap of prediction to targets"
     ),
-    "greedy_xy": Recipe(
-        lambda toy: pw.select(toy.numbers(toy.rows), K, "greedy_xy", embeddings=toy.rows, labelled=toy.labelled),
-        lambda toy, points: unlike(toy, points, features=True),
-        "product of distances",
+    "greedy_xy": regression(
+        "greedy_xy", lambda toy, points: unlike(toy, points, features=True), "product of distances"
     ),
 }
 """By the name of the strategy."""

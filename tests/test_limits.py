@@ -33,6 +33,7 @@ KINDS = {
     "scores": ("given",),
     "labels": ("max_loss", "mean_max_loss", "mmc"),
     "committee": ("bald", "consensus_kl", "predictive_entropy", "expected_entropy", "vote_entropy", "variation_ratios"),
+    "committees": ("batch_bald",),
     "x": (
         "k_center",
         "kmeans++",
@@ -48,6 +49,7 @@ KINDS = {
 }
 PLAIN = {name: kind for kind, names in KINDS.items() for name in names}
 STRATEGIES: dict[str, tuple[pw.Strategy, str]] = {name: (REGISTRY[name](), kind) for name, kind in PLAIN.items()} | {
+    "batch_bald": (pw.BatchBALD(samples=50), "committees"),
     "power of bald": (pw.PowerSampling(score="bald", beta=3), "committee"),
     "softmax of scores": (pw.SoftmaxSampling(score="given"), "scores"),
     "softrank of bald": (pw.SoftRank(score="bald", beta=0.5), "committee"),
@@ -59,10 +61,25 @@ STRATEGIES: dict[str, tuple[pw.Strategy, str]] = {name: (REGISTRY[name](), kind)
     "hybrid of typiclust": (pw.Hybrid(by="power", factor=1, then=pw.TypiClust(metric="cosine")), "beside"),
     "hybrid of a committee": (pw.Hybrid(by="bald", factor=1, then="ranked_batch"), "committee beside"),
 }
-POOLS = {"p": P, "beside": P, "scores": SCORES, "labels": LABELS, "committee": C, "committee beside": C, "x": X}
+POOLS = {
+    "p": P,
+    "beside": P,
+    "scores": SCORES,
+    "labels": LABELS,
+    "committee": C,
+    "committees": C,
+    "committee beside": C,
+    "x": X,
+}
 METRIC = {"k_center by cosine": "cosine", "facility_location of few": "cosine", "hybrid of typiclust": "cosine"}
 # Where a budget is spent on the rows that rank high, others may be left that are cheap enough.
-NARROW = {"k_center with a prefilter", "kmeans++ with a prefilter", "hybrid of typiclust", "hybrid of a committee"}
+NARROW = {
+    "hybrid",
+    "k_center with a prefilter",
+    "kmeans++ with a prefilter",
+    "hybrid of typiclust",
+    "hybrid of a committee",
+}
 every = pytest.mark.parametrize("name", STRATEGIES)
 
 
@@ -139,7 +156,9 @@ def check(name, k, **options):
     few = k is not None and len(picks) < k and "budget" not in options
     assert len(told) == few, told
     if few:
-        assert told[0].startswith(f"{len(picks)} rows were picked of the {k} wanted: ")
+        assert told[0].startswith(
+            f"{len(picks)} row{'s were' if len(picks) > 1 else ' was'} picked of the {k} wanted: "
+        )
     if isinstance(selection, pw.Batch):
         assert (selection.scores[: len(must)] == np.inf).all()
         others = np.setdiff1d(options.get("labelled", np.empty(0, int)), picks).astype(int)
@@ -359,6 +378,11 @@ def test_a_prefilter_is_widened_where_limits_bar_the_best():
     dear = np.where(margins >= np.sort(margins)[-20], 10.0, 1.0)
     chosen = pw.select(P, 5, pw.Hybrid(factor=1), embeddings=X, costs=dear, budget=5.0)
     assert sorted(chosen.indices) == sorted(np.argsort(-margins)[20:25])
+    # And it is wide enough to spend the budget, where its rows are cheaper than most.
+    cheap = np.where(margins >= np.sort(margins)[-20], 0.5, 10.0)
+    for k in (None, 20):
+        chosen = pw.select(P, k, pw.Hybrid(factor=1), embeddings=X, costs=cheap, budget=10.0)
+        assert cheap[chosen.indices].sum() == 10
 
 
 def test_a_share_of_the_pool_is_that_of_the_picks_there_can_be():

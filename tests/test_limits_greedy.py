@@ -61,7 +61,9 @@ def down(ranking, k, rows, *, must=(), known=(), beta=None, **limits):
     score = dict(zip(ranking.indices.tolist(), ranking.scores.tolist(), strict=True))
     order = [row for row in ranking.indices.tolist() if row not in {*must, *known}]
     costs = limits.get("costs")
-    if costs is not None and beta is not None:
+    if costs is not None and ranking.strategy == pw.Random():
+        order.sort(key=lambda row: math.log(-math.log(score[row])) + math.log(costs[row]))
+    elif costs is not None and beta is not None:
         order.sort(key=lambda row: -(score[row] - math.log(costs[row]) / beta))
     elif costs is not None:
         order.sort(key=lambda row: -score[row] / costs[row])
@@ -348,7 +350,7 @@ def test_k_center(case, excluding):
         before = [*known, *found.indices[:at]]
         near = np.sqrt(squared[pick, before].min())
         assert found.distances[at] == pytest.approx(near)
-        assert found.scores[at] == (np.inf if at < len(must) else pytest.approx(near / costs[pick]))
+        assert found.scores[at] == (np.inf if at < len(must) else pytest.approx(near))
     expected = select(x, k, "greedy_x", labelled=known, exclude=exclude, clip=True, **options)
     assert expected.indices.tolist() == found.indices.tolist()
 
@@ -455,7 +457,7 @@ def test_ranked_batch_and_density(must, known, budget):
 
     def worth(picks):
         labelled = len(known) + len(picks)
-        alpha = (rows - labelled) / rows
+        alpha = (rows - labelled) / rows if labelled else 0  # all are as far
         near = far[:, [*known, *picks]].min(1, initial=np.inf)
         return (alpha * (1 - 1 / (1 + near)) + (1 - alpha) * u) / costs
 

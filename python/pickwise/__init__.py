@@ -11,6 +11,7 @@ array([0, 1])
 from __future__ import annotations
 
 from pickwise._native import __version__
+from pickwise.batch import batch_bald
 from pickwise.build import build_info, warn_of_debug_build
 from pickwise.committee import (
     bald,
@@ -34,6 +35,7 @@ from pickwise.strategies import (
     MMC,
     Badge,
     Bald,
+    BatchBALD,
     ClusterMargin,
     ConsensusKL,
     DensityWeighted,
@@ -82,6 +84,7 @@ __all__ = [
     "Badge",
     "Bald",
     "Batch",
+    "BatchBALD",
     "ClusterMargin",
     "ConsensusKL",
     "Cover",
@@ -121,6 +124,7 @@ __all__ = [
     "aggregate",
     "badge",
     "bald",
+    "batch_bald",
     "build_info",
     "cluster_margin",
     "committee_std",

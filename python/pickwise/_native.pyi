@@ -11,6 +11,7 @@ __all__ = [
     "TopK",
     "__version__",
     "admit",
+    "batch_bald",
     "build_info",
     "density",
     "distances_before",
@@ -122,6 +123,17 @@ def score_committee(
     temperature: float | None = None,
     double: bool = False,
 ) -> tuple[NDArray[np.float64], tuple[int, InvalidRows] | None]: ...
+def batch_bald(
+    members: list[NDArray[Any]],
+    k: int,
+    *,
+    samples: int,
+    seed: int,
+    temperature: float | None = None,
+    exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
+    limits: object = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int, tuple[int, InvalidRows] | None]: ...
 def vote(matrix: NDArray[Any], out: NDArray[np.uint32], from_logits: bool) -> InvalidRows | None: ...
 def tally(votes: NDArray[np.uint32], rows: int, measure: str) -> NDArray[np.float64]: ...
 def first_repeated(

@@ -26,7 +26,7 @@ from pickwise.pools.npy import NpyPool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
 from pickwise.scores import score_rows
-from pickwise.strategies import REGISTRY, Committee, Spread, Strategy, Uncertainty, resolve
+from pickwise.strategies import REGISTRY, BatchBALD, Committee, Joint, Strategy, Uncertainty, resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -67,7 +67,7 @@ class Metric(StrEnum):
 
 
 # What a file can hold the pool of: one prediction or embedding for each row.
-NAMES = [name for name, strategy in REGISTRY.items() if not issubclass(strategy, Committee)]
+NAMES = [name for name, strategy in REGISTRY.items() if not issubclass(strategy, (Committee, BatchBALD))]
 
 
 def _known_strategy(name: str) -> str:
@@ -178,8 +178,8 @@ def select(
             "--embeddings",
             metavar="FILE",
             show_default=False,
-            help="For k_center and kmeans++: an .npy file (rows, dims), row for row as the pool. Default: the pool "
-            "itself holds them.",
+            help="For strategies that choose rows together: an .npy file (rows, dims), row for row as the pool. "
+            "Default: the pool itself holds them.",
         ),
     ] = None,
     labelled: Annotated[
@@ -188,13 +188,11 @@ def select(
             "--labelled",
             metavar="FILE",
             show_default=False,
-            help="For k_center and kmeans++: an .npy file of what is labelled already: embeddings (rows, dims), or "
-            "positions in the pool or a boolean mask of it.",
+            help="For the same: an .npy file of what is labelled already: embeddings (rows, dims), or positions in the "
+            "pool or a boolean mask of it.",
         ),
     ] = None,
-    metric: Annotated[
-        Metric, typer.Option("--metric", help="For k_center and kmeans++: the distance.")
-    ] = Metric.euclidean,
+    metric: Annotated[Metric, typer.Option("--metric", help="For the same: the distance.")] = Metric.euclidean,
     prefilter: Annotated[
         int | None,
         typer.Option(
@@ -210,7 +208,7 @@ def select(
         Ties, typer.Option("--ties", help="Of equal scores, the lower id first, or drawn by --seed.")
     ] = Ties.first,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="For random, power, softmax, softrank, kmeans++ and --ties random.")
+        int, typer.Option("--seed", min=0, help="For strategies that draw, or begin with clusters, and --ties random.")
     ] = 0,
     invalid: Annotated[
         Invalid, typer.Option("--invalid", help="Rows that are no probabilities: an error, or passed over.")
@@ -247,7 +245,7 @@ def select(
         _refuse_embeddings(chosen, embeddings=embeddings, labelled=labelled)
         source = _open(pool, probabilities, id_column, output)
         # A lone file of embeddings is mapped, not read chunk by chunk.
-        opened = pool if isinstance(chosen, Spread) and isinstance(source, NpyPool) else source
+        opened = pool if isinstance(chosen, Joint) and isinstance(source, NpyPool) else source
 
         def run() -> pw.Selection:
             return pw.select(
@@ -354,7 +352,7 @@ def _strategy(name: str, **options: Any) -> Strategy:
 
 def _refuse_embeddings(strategy: Strategy, **files: Path | None) -> None:
     for name, file in files.items():
-        if file is not None and not isinstance(strategy, Spread):
+        if file is not None and not isinstance(strategy, Joint):
             raise typer.BadParameter(f"{strategy.name} has no use for it", param_hint=f"'--{name}'")
 
 

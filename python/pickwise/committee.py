@@ -376,13 +376,13 @@ def _scored(
             matrices = [next(member.blocks()) for member in members]
             scores, found = _native.score_committee(matrices, measure, temperature=softened, double=double)
             if found is not None:
-                raise _invalid(*found, members[found[0]], form, from_logits=from_logits)
+                raise invalid_member(*found, members[found[0]], form, from_logits=from_logits)
             return _as(scores, dtypes, dtype)
     state = _native.Members(measure, temperature=softened, double=double)
     for member in members:
         found = state.add(stacked(member.blocks(), member.shape, member.dtype))
         if found is not None:
-            raise _invalid(*found, member, form, from_logits=from_logits)
+            raise invalid_member(*found, member, form, from_logits=from_logits)
         dtypes.append(member.dtype)
     if not dtypes:
         raise _no_member()
@@ -435,6 +435,19 @@ def _borrowed(members: Iterable[Any], form: str) -> Iterator[Rows]:
         yield rows
 
 
+def matrices(committee: Any) -> list[NDArray[Any]]:
+    """Borrow the probabilities of all members, to be read more than once; those of an iterator are copied."""
+    given = _members(committee, "probabilities")
+    copied = not isinstance(given, list)
+    found = []
+    for member in _borrowed(given, "probabilities"):
+        matrix = stacked(member.blocks(), member.shape, member.dtype)
+        found.append(matrix.copy() if copied else matrix)
+    if not found:
+        raise _no_member()
+    return found
+
+
 def _ballot(member: Any, name: str, *, from_logits: bool) -> NDArray[np.uint32]:
     """Return what a member votes for, row by row."""
     if is_matrix(member, name):
@@ -458,7 +471,15 @@ def _ballot(member: Any, name: str, *, from_logits: bool) -> NDArray[np.uint32]:
     return array.astype(np.uint32)
 
 
-def _invalid(at: int, found: _native.InvalidRows, member: Rows, form: str, *, from_logits: bool) -> ValueError:
+def invalid_member(
+    at: int,
+    found: _native.InvalidRows,
+    member: Rows | NDArray[Any],
+    form: str = "probabilities",
+    *,
+    from_logits: bool,
+) -> ValueError:
+    """Word what is wrong with a member."""
     if form == "numbers":
         return ValueError(f"{_name(at)}: row {found.row} holds {found.value:.7g}, expected a finite number")
     of = f"{member.shape[0]} rows"

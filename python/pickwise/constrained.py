@@ -11,9 +11,9 @@ import numpy as np
 from pickwise.arrays import Rows, as_points, as_rows
 from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
-from pickwise.points import as_labelled, invalid, refuse_barred, warn
+from pickwise.points import as_labelled, invalid, refuse_barred, warn_of_few
 from pickwise.ranking import Source, draw_by_rank, rank
-from pickwise.strategies import SoftRank
+from pickwise.strategies import Random, SoftRank
 from pickwise.strategies.stochastic import Sampling
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def rank_within(
         if available < k and not request.clip:
             raise too_few(k, available, rows=rows, skipped=best.skipped, labelled=labelled_too)
         if len(selection) < available and wishes.budget is None:
-            warn(f"{len(selection)} rows were picked of the {k} wanted: the limits bar every other row")
+            warn_of_few(len(selection), k, "the limits bar every other row")
     return selection
 
 
@@ -116,21 +116,28 @@ def _within(
         admitted = free[limits.admit(best.indices[free], rows, room)]
         order = np.concatenate([place[taken], admitted])
         # Of the embeddings only those of picks were looked at, and only these have to be any.
-        bad = _without_distance(limits, best.indices[order])
+        bad = without_distance(limits, best.indices[order])
         if not bad.any():
             break
-        row = best.indices[order][bad][0]
         if bad[: len(taken)].any() or not skip_invalid:
-            raise ValueError(
-                f"embeddings: row {row} holds numbers that are not finite, so it has no distance; "
-                "drop or mend such rows, or exclude them"
-            )
+            refuse_without_distance(limits, best.indices[order])
         free = free[~np.isin(free, order[bad])]
         skipped += int(bad.sum())
     return replace(best, ids=best.ids[order], indices=best.indices[order], scores=best.scores[order], skipped=skipped)
 
 
-def _without_distance(limits: Limits, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def refuse_without_distance(limits: Limits, rows: NDArray[np.int64]) -> None:
+    """Raise a `ValueError` if a row that was picked is not far from others, but from where none is."""
+    bad = without_distance(limits, rows)
+    if bad.any():
+        raise ValueError(
+            f"embeddings: row {rows[bad][0]} holds numbers that are not finite, so it has no distance; "
+            "drop or mend such rows, or exclude them"
+        )
+
+
+def without_distance(limits: Limits, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark the rows that have no distance, where one is asked for."""
     if limits.apart is None or not len(rows):
         return np.zeros(len(rows), np.bool_)
     return invalid(limits.apart[0][rows], limits.apart[1]).view(np.bool_)
@@ -140,6 +147,10 @@ def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
     """Tell what rows are worth: their scores for each unit of cost; of a draw, their chance for each."""
     if limits.costs is None:
         return best.scores
+    if isinstance(best.strategy, Random):
+        # The hash as Gumbel noise: rows are drawn by one over their cost.
+        noise = -np.log(-np.log(np.clip(best.scores, 1e-300, 1 - 1e-16)))
+        return np.asarray(noise - np.log(limits.costs[best.indices]))
     beta = getattr(best.strategy, "beta", None)
     if beta is not None:
         return np.asarray(best.scores - np.log(limits.costs[best.indices]) / beta)

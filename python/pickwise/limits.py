@@ -55,6 +55,12 @@ class Limits:
         taken = picks if self.taken is None else np.concatenate([self.taken, picks])
         return replace(self, taken=taken)
 
+    def affordable(self) -> int:
+        """Estimate how many rows the budget will pay for."""
+        assert self.costs is not None  # noqa: S101 - only asked with costs
+        rows = len(self.costs)
+        return rows if self.left == math.inf else int(min(self.left // float(np.median(self.costs)), rows))
+
     def among(self, rows: NDArray[np.int64]) -> Limits:
         """Return the limits of a pool that is a part of this one."""
         places = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int64)
@@ -75,7 +81,7 @@ class Limits:
             None if self.taken is None else places[self.taken],
         )
 
-    def affordable(self, rows: NDArray[np.int64]) -> int:
+    def at_most(self, rows: NDArray[np.int64]) -> int:
         """Count how many of some rows there is a budget for, if they are the cheapest."""
         if self.costs is None or self.budget is None:
             return len(rows)
@@ -122,6 +128,11 @@ class Wishes:
     def is_empty(self) -> bool:
         """Whether nothing is asked for."""
         return all(value is None for value in vars(self).values())
+
+    def affordable(self, rows: int) -> int:
+        """Estimate how many rows of a pool of so many the budget will pay for."""
+        alone = Wishes(costs=self.costs, budget=self.budget, must_include=self.must_include)
+        return max(1, alone.over(rows).affordable())
 
     def over(
         self,

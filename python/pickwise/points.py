@@ -160,7 +160,7 @@ class Points:
         if limits is None or limits.costs is None:
             return points
         # What a budget cannot pay for is not wanted: strategies share out the pool among the picks there will be.
-        return replace(points, k=min(room, limits.affordable(points.candidates())))
+        return replace(points, k=min(room, limits.at_most(points.candidates())))
 
     @property
     def is_fresh(self) -> bool:
@@ -172,7 +172,7 @@ class Points:
         if not self.is_fresh:
             return self
         rng = np.random.default_rng(as_seed(random_state))
-        some = self.affordable()
+        some = self.first_rows()
         if some is None:
             return replace(self, start=int(rng.integers(len(self.embeddings))))
         return replace(self, start=int(rng.choice(some))) if len(some) else self
@@ -196,6 +196,13 @@ class Points:
         return np.empty(0, np.int64) if taken is None else taken
 
     @property
+    def expected(self) -> int:
+        """How many picks there will be: as many as are wanted, or as a budget will pay for."""
+        if self.limits is None or self.limits.costs is None:
+            return self.k
+        return max(1, min(self.k, self.limits.affordable()))
+
+    @property
     def weights_per_cost(self) -> NDArray[np.float64] | None:
         """The weights, for each unit of cost."""
         if self.limits is None or self.limits.costs is None:
@@ -215,7 +222,7 @@ class Points:
             out[self.labelled] = 0
         return replace(self, exclude=out, may_be_few=True)
 
-    def affordable(self) -> NDArray[np.int64] | None:
+    def first_rows(self) -> NDArray[np.int64] | None:
         """List the rows that may be the first pick; None if it is all."""
         limits = self.limits
         if limits is None or limits.costs is None or (limits.costs <= limits.left).all():
@@ -285,7 +292,7 @@ class Points:
                 f"{copies} of the {len(picks)} picks are copies of other picks or of labelled rows (at distance 0): "
                 "there were no other rows left; ask for fewer, or drop the picks whose distance is 0"
             )
-        factors = self.weights_per_cost
+        factors = self.weights
         with np.errstate(invalid="ignore"):  # 0 times the infinity of the first pick
             scores = np.nan_to_num(distances * (1 if factors is None else factors[picks]), nan=0.0, posinf=np.inf)
         if len(self.taken):
@@ -311,8 +318,7 @@ class Points:
             what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
             reasons.append(f"every other row is of a {what}")
         why = " or ".join(reasons) or "no others may be picked"
-        count = len(self.taken)
-        warn(f"{count + picked} rows were picked of the {count + self.k} wanted: {why}")
+        warn_of_few(len(self.taken) + picked, len(self.taken) + self.k, why)
 
     def nearest(self, strategy: Joint, picks: NDArray[np.int64]) -> Nearest:
         """Find the nearest pick or labelled row of every row."""
@@ -432,3 +438,8 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pickwise":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def warn_of_few(picked: int, wanted: int, why: str) -> None:
+    """Warn that fewer rows were picked than were wanted."""
+    warn(f"{picked} {'row was' if picked == 1 else 'rows were'} picked of the {wanted} wanted: {why}")

@@ -13,8 +13,8 @@ CoverProgress: TypeAlias = bool | Callable[[int, int, float], object] | None
 
 
 @contextmanager
-def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int], object] | None]:
-    """Yield what is to be called with the number of rows done, or None where nobody listens.
+def reporting(progress: Progress, total: int | None, unit: str = "row") -> Iterator[Callable[[int], object] | None]:
+    """Yield what is to be called with the number of rows (or other units) done, or None where nobody listens.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int],
         told = progress
         yield lambda done: told(done, total)
     elif _wants_bar(progress):
-        with _bar(total, "row") as bar:
+        with _bar(total, unit) as bar:
             yield lambda done: bar.update(done - bar.n)
     else:
         yield None

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.arrays import Rows, as_scores, is_array_like, row_count
-from pickwise.ids import Excluded, Ids, as_ids, count_ids, refuse_repeated, slice_ids
+from pickwise.ids import (
+    Excluded,
+    Ids,
+    among,
+    as_excluded_ids,
+    as_ids,
+    count_ids,
+    refuse_other_kind,
+    refuse_repeated,
+    slice_ids,
+)
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.table import is_table
@@ -20,6 +30,8 @@ from pickwise.strategies import PowerSampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+
+    from numpy.typing import NDArray
 
     from pickwise.result import Selection
     from pickwise.strategies import Ranking, SoftRank
@@ -180,6 +192,17 @@ def open_source(
                 yield strategy.read(values, "pool", allow_empty=True), ids
 
     return Source(opened.rows, pieces, opened.locate)
+
+
+def left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] | None:
+    """Mark the rows that must not be selected, by position or by id."""
+    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
+    some = as_excluded_ids(request.exclude_ids, "exclude_ids")
+    if some is not None:
+        refuse_other_kind(some, strings=isinstance(ids, tuple))
+        found = among(np.arange(rows) if ids is None else ids, some)
+        mask = found if mask is None else mask | found
+    return None if mask is None else mask != 0
 
 
 def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:

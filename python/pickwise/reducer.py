@@ -15,7 +15,7 @@ from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
 from pickwise.state import State, id_kind
-from pickwise.strategies import REGISTRY, Ranking, SoftRank, Spread, Strategy, resolve
+from pickwise.strategies import REGISTRY, BatchBALD, Joint, Ranking, SoftRank, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,11 @@ def reducer(
             raise ValueError(f"ties: expected 'first' with {chosen.name}, which has no other way, got 'random'")
         return CoverReducer(
             chosen, k, exclude_ids=exclude_ids, labelled=labelled, random_state=random_state, invalid=invalid
+        )
+    if isinstance(chosen, (Joint, BatchBALD)):
+        raise ValueError(  # noqa: TRY004
+            f"strategy: {chosen.name} compares the rows of a pool with each other, so it cannot take them piece by "
+            "piece; use pickwise.select, or 'k_center' or 'power' here"
         )
     if isinstance(chosen, SoftRank):
         raise ValueError(  # noqa: TRY004 - a strategy, but of the wrong kind

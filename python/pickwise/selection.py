@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
+from pickwise.batch import pick_together
 from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
@@ -13,7 +14,7 @@ from pickwise.points import warn
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import Beside, spread
-from pickwise.strategies import Given, Joint, Ranking, SoftRank, Strategy, resolve
+from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,12 +185,13 @@ def select(
     wishes = Wishes(max_per_class, groups, max_per_group, costs, budget, must_include, min_distance)
     request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, progress, probabilities, id)
     if isinstance(chosen, Joint):
-        batch = spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
-        return _warned_of_none(batch, budget)
-    uses_points = min_distance is not None
+        return _warned_of_none(spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes)), budget)
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
-        if value is not None and not uses_points:
+        if value is not None and min_distance is None:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    if isinstance(chosen, BatchBALD):
+        together = pick_together(chosen, pool, wanted, request, wishes, embeddings=embeddings, labelled=labelled)
+        return _warned_of_none(together, budget)
     assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
     ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
     source = open_source(pool, ranking, probabilities, id)

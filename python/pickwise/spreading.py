@@ -11,12 +11,12 @@ import numpy as np
 from pickwise import _native
 from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import MORE, Votes
-from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, named, refuse_other_kind
+from pickwise.ids import Excluded, Ids, as_ids, joined, named
 from pickwise.options import as_seed, one_of
 from pickwise.points import Points, as_labelled
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
-from pickwise.ranking import Request, is_matrix_like, open_source, rank
+from pickwise.ranking import Request, is_matrix_like, left_out, open_source, rank
 from pickwise.scores import native_score, score_dtype
 from pickwise.strategies import Hybrid, Margin, Random, Spread
 from pickwise.strategies.joint import matrix_of_predictions
@@ -67,7 +67,7 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
         k,
         ids=ids,
         labelled=beside.labelled,
-        exclude=_left_out(len(matrix), ids, request),
+        exclude=left_out(len(matrix), ids, request),
         wishes=beside.wishes,
         predicted=predicted,
         predictions=targets,
@@ -102,7 +102,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
         mask[known] = 1
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
-    most = _most(strategy, rows, k)
+    most = _most(strategy, rows, k, beside.wishes)
     # Limits may bar any of the best.
     reducer = rank(ranking, source, most if beside.wishes.is_empty else rows, quiet)
     _refuse_other_rows(reducer.rows, rows)
@@ -129,22 +129,24 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         clip=request.clip,
         metric=then.metric,
     )
-    most = most if k is not None else _most(strategy, rows, max(1, points.k))
     batch = _chosen(then, points, best.indices, most, request)
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
     return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
 
 
-def _most(strategy: Joint, rows: int, k: int | None) -> int:
-    """How many rows are chosen among."""
+def _most(strategy: Joint, rows: int, k: int | None, wishes: Wishes) -> int:
+    """Tell how many rows are chosen among."""
     if isinstance(strategy, Hybrid):
         factor = strategy.factor
     elif isinstance(strategy, Spread):
         factor = strategy.prefilter or 1
     else:
         return rows
-    return rows if k is None else min(rows, factor * k)
+    wanted = rows if k is None else k
+    if wishes.costs is not None:
+        wanted = min(wanted, wishes.affordable(rows))
+    return min(rows, factor * wanted)
 
 
 def _chosen(then: Joint, points: Points, order: NDArray[np.int64], most: int, request: Request) -> Batch:
@@ -158,11 +160,17 @@ def _chosen(then: Joint, points: Points, order: NDArray[np.int64], most: int, re
         is_all = most >= len(order)
         part = points if is_all else points.of_the_first(most, order)
         batch = then.choose(part, seed, _of_picks(request.progress))
-        # A budget is there to be spent on rows that rank high.
-        is_spent = points.limits is not None and points.limits.costs is not None
-        if is_all or is_spent or len(batch) - len(part.taken) >= part.k:
+        if is_all or len(batch) - len(part.taken) >= part.k or _is_spent(points, batch.indices, order[most : 2 * most]):
             return batch
         most *= MORE
+
+
+def _is_spent(points: Points, picks: NDArray[np.int64], others: NDArray[np.int64]) -> bool:
+    """Tell whether so little of a budget is left that few of the rows that rank next can be paid for."""
+    limits = points.limits
+    if limits is None or limits.costs is None:
+        return False
+    return replace(limits, taken=picks).left < float(np.median(limits.costs[others]))
 
 
 def _others(rows: int, some: NDArray[np.int64], known: NDArray[np.int64] | None) -> NDArray[np.bool_]:
@@ -238,16 +246,6 @@ def _refuse_no_probabilities(rows: Rows, before: int) -> None:
                 "pass the classes as groups, with max_per_group"
             )
         before += len(block)
-
-
-def _left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] | None:
-    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
-    some = as_excluded_ids(request.exclude_ids, "exclude_ids")
-    if some is not None:
-        refuse_other_kind(some, strings=isinstance(ids, tuple))
-        found = among(np.arange(rows) if ids is None else ids, some)
-        mask = found if mask is None else mask | found
-    return None if mask is None else mask != 0
 
 
 def _refuse_other_rows(pool: int | None, rows: int) -> None:

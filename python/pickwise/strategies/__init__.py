@@ -6,6 +6,7 @@ from typing import Any
 
 from pickwise.strategies.badge import Badge
 from pickwise.strategies.base import Ranking, Strategy
+from pickwise.strategies.batch_bald import BatchBALD
 from pickwise.strategies.cluster_margin import ClusterMargin
 from pickwise.strategies.committee import (
     Bald,
@@ -37,6 +38,7 @@ __all__ = [
     "REGISTRY",
     "Badge",
     "Bald",
+    "BatchBALD",
     "ClusterMargin",
     "Committee",
     "ConsensusKL",
@@ -85,6 +87,7 @@ REGISTRY: dict[str, type[Strategy]] = {
         *(UncertaintyHerding, Badge, ClusterMargin, RankedBatch, DensityWeighted, Hybrid),
         *(GreedySamplingX, GreedySamplingY, GreedySamplingXY),
         *(MaxLoss, MeanMaxLoss, MMC),
+        BatchBALD,
         *(Bald, ConsensusKL, PredictiveEntropy, ExpectedEntropy, VoteEntropy, VariationRatios),
     )
 }

@@ -62,8 +62,8 @@ class ClusterMargin(Scored):
         free = points.candidates()
         best = free[np.lexsort((free, -worth[free]))]
         # Those that are not clustered come last, where limits bar the others.
-        head, rest = np.split(best, [self.factor * max(1, points.k)])
-        most = self.clusters or max(1, points.k)
+        head, rest = np.split(best, [self.factor * max(1, points.expected)])
+        most = self.clusters or max(1, points.expected)
         labels = np.empty(0, np.int64)
         if len(head):
             labels, _ = clusters_of(points.embeddings[head], most, self.metric, seed, user=self.name)

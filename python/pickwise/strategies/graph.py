@@ -61,7 +61,7 @@ class Neighbourly(Joint):
     def graph(self, points: Points) -> Graph:
         """Find the neighbours of all rows."""
         rows = len(points.embeddings)
-        share = 2 * rows // max(1, points.k + known(points))
+        share = 2 * rows // max(1, points.expected + known(points))
         nearest = min(rows - 1, self.neighbours or min(_MOST, max(_LEAST, share)))
         if nearest == 0:
             return Graph(np.array([0, 1]), np.zeros(1, np.uint32), np.zeros(1))

@@ -10,7 +10,7 @@ import numpy as np
 from pickwise import _native
 from pickwise.arrays import as_numpy, as_points
 from pickwise.strategies.joint import Joint, Needs, choose_rows
-from pickwise.strategies.spread import KCenter
+from pickwise.strategies.spread import farthest_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +42,8 @@ class GreedySamplingX(Joint):
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
         pool, back = points.compact()
-        pool = replace(_from_the_middle(pool, self.metric), may_be_few=True)  # `batch` warns of it
-        cover = KCenter(metric=self.metric).choose(pool, None, progress)
-        picks = cover.indices[len(pool.taken) :]
-        return points.batch(self, picks if back is None else back[picks], cover.scores[len(pool.taken) :])
+        picks, distances, _ = farthest_first(_from_the_middle(pool, self.metric), self.metric, progress)
+        return points.batch(self, picks if back is None else back[picks], distances)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -132,7 +132,7 @@ def _share_of_a_pick(pool: Points, graph: Graph) -> float:
     """Tell how far a row has to reach that stands for its share of the pool."""
     rows = len(pool.embeddings)
     counts = np.diff(graph.starts)
-    share = min(int(counts.min()), max(2, rows // max(1, pool.k + known(pool))))
+    share = min(int(counts.min()), max(2, rows // max(1, pool.expected + known(pool))))
     # A sample will do for a median.
     some = np.arange(0, rows, max(1, rows // 4096))
     reach = [np.partition(graph.distances[graph.starts[i] : graph.starts[i + 1]], share - 1)[share - 1] for i in some]

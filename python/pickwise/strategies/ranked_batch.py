@@ -107,7 +107,7 @@ def ranked_batch(
     Returns
     -------
     Batch
-        Its scores are the numbers that rows were picked by. With nothing labelled the first pick has the highest score.
+        Its scores are the numbers that rows were picked by. With nothing labelled the first pick is by the score alone.
 
     Raises
     ------

@@ -15,6 +15,8 @@ from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, 
 from pickwise.strategies.joint import Joint
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pickwise.options import RandomState
     from pickwise.points import Points
     from pickwise.progress import CoverProgress
@@ -115,29 +117,39 @@ class KCenter(Spread):
         if self.outliers >= len(points.embeddings):
             raise ValueError(f"outliers: expected fewer than the {len(points.embeddings)} rows, got {self.outliers}")
         points = _affording(points, self.metric) if random_state is None else points.starting_at_random(random_state)
-        limits, least = points.limits, self.min_distance
-        if limits is not None and limits.apart is not None:
-            # Distances are what it goes by anyway.
-            least = max(limits.apart[2], least or 0.0)
-            limits = replace(limits, apart=None)
-        with points.watched(progress) as report:
-            picks, distances, radius, _ = _native.k_center(
-                points.embeddings,
-                points.k,
-                metric=self.metric,
-                centers=points.centers,
-                labelled=points.labelled,
-                start=points.start,
-                weights=points.weights_per_cost,
-                exclude=points.exclude,
-                limits=limits,
-                min_distance=least,
-                outliers=self.outliers,
-                progress=report,
-            )
-            if report is not None:
-                report(len(picks), radius)
+        picks, distances, radius = farthest_first(
+            points, self.metric, progress, least=self.min_distance, outliers=self.outliers
+        )
         return points.cover(self, picks, distances, radius)
+
+
+def farthest_first(
+    points: Points, metric: str, progress: CoverProgress, *, least: float | None = None, outliers: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """Pick rows by greedy k-center: positions, distances, and the radius."""
+    limits = points.limits
+    if limits is not None and limits.apart is not None:
+        # Distances are what it goes by anyway.
+        least = max(limits.apart[2], least or 0.0)
+        limits = replace(limits, apart=None)
+    with points.watched(progress) as report:
+        picks, distances, radius, _ = _native.k_center(
+            points.embeddings,
+            points.k,
+            metric=metric,
+            centers=points.centers,
+            labelled=points.labelled,
+            start=points.start,
+            weights=points.weights_per_cost,
+            exclude=points.exclude,
+            limits=limits,
+            min_distance=least,
+            outliers=outliers,
+            progress=report,
+        )
+        if report is not None:
+            report(len(picks), radius)
+    return picks, distances, radius
 
 
 def _affording(points: Points, metric: str) -> Points:
@@ -145,7 +157,7 @@ def _affording(points: Points, metric: str) -> Points:
     limits = points.limits
     if not points.is_fresh or not points.k or limits is None or limits.costs is None:
         return points
-    some, used = points.affordable(), points.candidates()
+    some, used = points.first_rows(), points.candidates()
     if some is None or len(some) == len(used):
         return points
     rows = points.embeddings[used]

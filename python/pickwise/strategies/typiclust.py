@@ -60,7 +60,7 @@ class TypiClust(Joint):
         pool, back = points.compact()
         known = 0 if pool.labelled is None else len(pool.labelled)
         known += 0 if pool.centers is None else len(pool.centers)
-        count = max(1, min(known + pool.k, self.max_clusters))
+        count = max(1, min(known + pool.expected, self.max_clusters))
         labels, centres = clusters_of(pool.embeddings, count, self.metric, seed, user=self.name)
         covered = np.zeros(len(centres), np.int64)
         if pool.labelled is not None:
@@ -104,7 +104,7 @@ class TypiClust(Joint):
     def _typical(self, pool: Points, members: NDArray[np.int64]) -> _Queue:
         """Rank the rows of a cluster, the most typical first."""
         if len(members) < 2:
-            return _Queue(members, np.full(len(members), np.inf))
+            return _Queue(members, np.zeros(len(members)))  # nothing tells how typical it is
         nearest = max(1, min(self.neighbours, len(members) // 2))
         _, _, distances = _native.neighbours(pool.embeddings[members], self.metric, nearest=nearest)
         with np.errstate(divide="ignore"):
@@ -166,7 +166,7 @@ def typiclust(
     Returns
     -------
     Batch
-        Its scores say how typical the rows are.
+        Its scores say how typical the rows are; 0 for a row that is alone in its cluster.
 
     Raises
     ------

@@ -13,6 +13,13 @@ use crate::enter::enter;
 use crate::limits::PyLimits;
 use crate::parse;
 
+/// Positions, distances, scores.
+type Ranked<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+);
+
 /// Positions, and a number for each.
 type Picks<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>);
 
@@ -77,11 +84,7 @@ pub(crate) fn ranked_batch<'py>(
     exclude: Option<&Bound<'_, PyUntypedArray>>,
     limits: Option<PyLimits<'_>>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<f64>>,
-    Bound<'py, PyArray1<f64>>,
-)> {
+) -> PyResult<Ranked<'py>> {
     let view = matrix(embeddings, "embeddings")?;
     let order = match (slice(uncertainty, b"f", "uncertainty")?, targets) {
         (Some(uncertainty), None) => Order::Ranked { uncertainty, alpha },

@@ -8,10 +8,12 @@ use pickwise_core::committee::{
     vote as core_vote,
 };
 use pickwise_core::matrix::Matrix;
+use pickwise_core::select::{BatchBald, batch_bald as core_batch_bald};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::enter::{enter, to_python};
+use crate::limits::PyLimits;
 use crate::parse;
 use crate::score::InvalidRows;
 
@@ -145,4 +147,60 @@ pub(crate) fn tally<'py>(
         })
     })?;
     Ok(PyArray1::from_vec(py, out))
+}
+
+/// Positions, gains, entropies computed; or else the report of invalid rows.
+type Batch<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+    u64,
+    Invalid,
+);
+
+/// Picks up to `k` rows whose labels together tell most of the members.
+#[pyfunction]
+#[pyo3(signature = (members, k, *, samples, seed, temperature=None, exclude=None, limits=None, progress=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+pub(crate) fn batch_bald<'py>(
+    py: Python<'py>,
+    members: Vec<Bound<'py, PyUntypedArray>>,
+    k: usize,
+    samples: usize,
+    seed: u64,
+    temperature: Option<f64>,
+    exclude: Option<&Bound<'_, PyUntypedArray>>,
+    limits: Option<PyLimits<'_>>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Batch<'py>> {
+    let views: Vec<_> = members.iter().map(parse::matrix).collect::<PyResult<_>>()?;
+    let exclude = exclude.map(|mask| parse::slice(mask, b"bu", "exclude"));
+    let limits = limits.unwrap_or_default();
+    let quotas = limits.quotas()?;
+    let options = BatchBald {
+        k,
+        temperature,
+        samples,
+        seed,
+        exclude: exclude.transpose()?,
+        limits: limits.view(&quotas)?,
+    };
+    // Configurations are many times what the rows are.
+    let numbers = views.iter().map(|view| view.rows() * view.cols());
+    let bytes = numbers.sum::<usize>().saturating_mul(samples.min(1 << 20));
+    let picked = enter(py, progress.as_ref(), |door| {
+        door.run(bytes, |exec| core_batch_bald(exec, &views, &options))
+    })?;
+    let (batch, invalid) = match picked {
+        Ok(batch) => (Some(batch), None),
+        Err(report) => (None, Some(report)),
+    };
+    let (picks, gains, computed) =
+        batch.map_or_else(Default::default, |b| (b.picks, b.gains, b.computed));
+    let picks = picks.into_iter().map(|row| row as i64);
+    Ok((
+        PyArray1::from_iter(py, picks),
+        PyArray1::from_vec(py, gains),
+        computed,
+        wrap(invalid),
+    ))
 }

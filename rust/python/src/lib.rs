@@ -72,6 +72,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<top_k::TopK>()?;
     m.add_class::<committee::Members>()?;
     m.add_function(wrap_pyfunction!(committee::score_committee, m)?)?;
+    m.add_function(wrap_pyfunction!(committee::batch_bald, m)?)?;
     m.add_function(wrap_pyfunction!(committee::vote, m)?)?;
     m.add_function(wrap_pyfunction!(committee::tally, m)?)?;
     m.add_function(wrap_pyfunction!(score::score, m)?)?;

@@ -11,8 +11,8 @@
 //! A block of rows goes through all members before the next one begins, so that of
 //! members in memory the sums never leave the cache.
 
-mod softmax;
-mod sums;
+pub(crate) mod softmax;
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 mod votes;

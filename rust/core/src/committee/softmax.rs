@@ -8,7 +8,7 @@ use crate::simd::{Isa, Lanes, Op, Real, Simd, dispatch};
 
 /// Writes the softmax of `rows` to `out`, row after row. A row that has none (NaN, plus
 /// infinity, or minus infinity throughout) becomes zeros, which no one takes for probabilities.
-pub(super) fn softmax(
+pub(crate) fn softmax(
     simd: Simd,
     logits: &Matrix<'_>,
     rows: Range<usize>,

@@ -8,7 +8,7 @@ use crate::matrix::Matrix;
 use crate::simd::{Double, Isa, Lanes, LoadAs, Op, Precision, Simd, Single, dispatch};
 
 /// Adds the numbers of `rows` to `sums`, row after row.
-pub(super) fn add(simd: Simd, matrix: &Matrix<'_>, rows: Range<usize>, sums: &mut [f64]) {
+pub(crate) fn add(simd: Simd, matrix: &Matrix<'_>, rows: Range<usize>, sums: &mut [f64]) {
     assert_eq!(sums.len(), rows.len() * matrix.cols(), "a sum a number");
     assert!(rows.end <= matrix.rows(), "rows of the matrix");
     macro_rules! run {

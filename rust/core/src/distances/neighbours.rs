@@ -63,7 +63,8 @@ impl Neighbours {
         }
         let knows = |row: usize, other: usize| {
             let list = &own[range(row)];
-            list.binary_search_by_key(&(other as u32), |(other, _)| *other).is_ok()
+            list.binary_search_by_key(&(other as u32), |(other, _)| *other)
+                .is_ok()
         };
         // Rows are gone through in order, so those that others bring come in order, too.
         let mut brought: Vec<Vec<(u32, f64)>> = vec![Vec::new(); rows];
@@ -82,7 +83,8 @@ impl Neighbours {
             all.push((row as u32, 0.0));
             all.sort_unstable_by_key(|(other, _)| *other);
             out.rows.extend(all.iter().map(|(other, _)| *other));
-            out.distances.extend(all.iter().map(|(_, distance)| *distance));
+            out.distances
+                .extend(all.iter().map(|(_, distance)| *distance));
             out.starts.push(out.rows.len() as i64);
         }
         out
@@ -309,7 +311,7 @@ impl Search<'_> {
                 }
                 Reach::Nearest(_) => {}
                 Reach::Within(radius) => {
-                    near.retain(|(squared, _)| *squared <= self.squared(radius))
+                    near.retain(|(squared, _)| *squared <= self.squared(radius));
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! depends on rows, ids and options alone: not on how the stream was cut into
 //! chunks, in which order selectors were merged, or who ran them.
 
+mod batch_bald;
 mod bounds;
 mod codec;
 mod d2_sampling;
@@ -27,6 +28,7 @@ use crate::matrix::Matrix;
 use crate::parallel::Exec;
 use crate::scores::Score;
 use crate::scores::pool::InvalidRows;
+pub use batch_bald::{Batch, BatchBald, MOST_SAMPLES, batch_bald};
 pub use codec::{Bytes, IdKind, Stored, id_kind};
 pub use d2_sampling::{D2Sampling, d2_sampling, gradient_lengths};
 use exact::Exact;

@@ -3,7 +3,7 @@
 //!
 //! * Ranked batches (Cardoso et al. 2017): `a (1 - 1 / (1 + d)) + (1 - a) u`, `d` the
 //!   distance, `u` an uncertainty, `a` the unlabelled part of all rows, which falls as rows
-//!   are picked.
+//!   are picked; the very first pick is by `u` alone.
 //! * Greedy sampling for regression (Wu, Lin & Huang 2019): the distance in the features
 //!   times the one in the targets.
 //!
@@ -149,7 +149,8 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(mut self) -> Result<(Cover, Vec<f64>)> {
         self.add_centres()?;
-        if let Some(row) = self.options.start.filter(|_| self.options.k > 0) {
+        let first = self.options.start.or_else(|| self.most_unsure());
+        if let Some(row) = first.filter(|_| self.options.k > 0) {
             self.pick(row)?;
         }
         let pivots = self.gauge.centres().min(PIVOTS);
@@ -198,10 +199,29 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// The first pick where nothing is known: all rows are as far then.
+    fn most_unsure(&mut self) -> Option<usize> {
+        if self.labelled > 0 || matches!(self.options.order, Order::Product { .. }) {
+            return None;
+        }
+        let mut first = Ranked::LAST;
+        for row in &self.candidates {
+            let ranked = Ranked {
+                key: (self.rules).worth(*row as usize, self.score(*row as usize, 0.0)),
+                row: *row,
+            };
+            if ranked.is_before(first) && self.rules.admits(*row as usize) {
+                first = ranked;
+            }
+        }
+        (first.key >= 0.0).then_some(first.row as usize)
+    }
+
     /// How much distance weighs at the next pick.
     fn alpha(&self) -> f64 {
         let picked = self.trace.picks.len();
         match self.options.order {
+            Order::Ranked { .. } if self.labelled + picked == 0 => 0.0,
             Order::Ranked { alpha: None, .. } => {
                 let known = (self.labelled + picked) as f64;
                 let unknown = self.unlabelled.saturating_sub(picked) as f64;
