@@ -125,7 +125,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     predictions = None
     if strategy.needs == "predictions":
         from_logits = bool(getattr(strategy, "from_logits", False))
-        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits, check=False)
+        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits)
     points = Points.read(
         matrix,
         k,

@@ -55,7 +55,7 @@ class DensityWeighted(Scored):
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
-        pool, back = points.compact()
+        pool, back = points.compact("cosine")
         with points.watched(progress):
             dense = np.maximum(_native.density(pool.embeddings), 0.0)
         scores = scores_of(pool, self) * dense**self.beta
