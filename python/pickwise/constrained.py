@@ -119,7 +119,7 @@ def _worth(best: Selection, limits: Limits) -> NDArray[np.float64]:
         return best.scores
     beta = getattr(best.strategy, "beta", None)
     if beta is not None:
-        return best.scores - np.log(limits.costs[best.indices]) / beta
+        return np.asarray(best.scores - np.log(limits.costs[best.indices]) / beta)
     if len(best) and best.scores.min() < 0:
         raise ValueError(
             f"costs: expected scores of 0 or more, which can be divided by a cost, got {best.scores.min():.6g}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import as_points, as_rows, row_count
+from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import Votes
 from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
 from pickwise.options import one_of
@@ -48,11 +48,11 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     targets = None
     if strategy.needs == "targets":
         _need_embeddings(strategy, beside, "predicted targets")
-        targets, ids = _collected(pool, request)
+        targets, ids = _collected(pool, request, flat=True)
         matrix = as_points(beside.embeddings, "embeddings")
         _refuse_other_rows(len(targets), len(matrix))
     elif beside.embeddings is None:
-        matrix, ids = _collected(pool, request)
+        matrix, ids = _collected(pool, request, flat=strategy.name == "greedy_y")
     else:
         matrix, ids = _beside(pool, request, beside.embeddings)
     if request.ids is not None:
@@ -170,11 +170,11 @@ def _need_embeddings(strategy: Joint, beside: Beside, what: str) -> None:
         raise TypeError(f"embeddings: expected a matrix beside the pool of {what} with {strategy!r}{why}, got None")
 
 
-def _collected(pool: Any, request: Request) -> tuple[NDArray[Any], Ids | None]:
-    """Read a pool as one matrix: where it is, if it is one, else chunk by chunk into one."""
+def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDArray[Any], Ids | None]:
+    """Read a pool as one matrix: where it is, if it is one, else chunk by chunk into one; 1-D if that may be."""
     if is_matrix_like(pool, request.probabilities, request.id):
-        if np.ndim(pool) == 1 and hasattr(pool, "__array__"):
-            return np.asarray(pool)[:, None], None
+        if flat and not is_matrix(pool, "pool"):
+            pool = as_numpy(pool, "pool")[:, None]
         return as_points(pool, "pool"), None
     opened = open_pool(pool, probabilities=request.probabilities, id=request.id)
     if is_path_like(pool):

@@ -130,9 +130,10 @@ def badge(
     Notes
     -----
     After [1]_. :math:`\langle a \otimes x, b \otimes y \rangle = \langle a, b \rangle \langle x, y \rangle`, so a
-    distance costs classes + dims steps and nothing of size classes times dims exists; where the difference cancels it is summed
-    from differences. All in float64. The draw is lazy, as that of `kmeans_plusplus`: part of rows * k distances, and
-    memory for O(rows + k * (classes + dims)) numbers beside the input. Logits and *P(y=1)* are copied once.
+    distance costs classes + dims steps and nothing of size classes times dims exists; where the difference cancels it
+    is summed from differences. All in float64. The draw is lazy, as that of `kmeans_plusplus`: part of rows * k
+    distances, and memory for O(rows + k * (classes + dims)) numbers beside the input. Logits and *P(y=1)* are
+    copied once.
 
     References
     ----------
