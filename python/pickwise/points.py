@@ -126,7 +126,7 @@ class Points:
         if taken is not None:
             refuse_barred(taken, positions, mask)
             positions = taken if positions is None else np.union1d(positions, taken)
-        mask, skipped = _without_invalid(matrix, mask, metric) if skip_invalid else (mask, 0)
+        mask, skipped = without_invalid(matrix, mask, metric) if skip_invalid else (mask, 0)
         wanted, clip = (rows, True) if k is None else (as_k(k), clip)
         count = 0 if taken is None else len(taken)
         room = _room(wanted, rows, mask, positions, taken=count, skipped=skipped, clip=clip)
@@ -381,9 +381,10 @@ def _room(
     return min(k - taken, available)
 
 
-def _without_invalid(
+def without_invalid(
     matrix: NDArray[Any], exclude: NDArray[np.uint8] | None, metric: str
 ) -> tuple[NDArray[np.uint8] | None, int]:
+    """Exclude the rows that have no distance by a metric as well, and count them."""
     bad = invalid(matrix, metric)
     if exclude is not None:
         bad &= exclude == 0

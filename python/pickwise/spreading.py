@@ -12,7 +12,7 @@ from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import Votes
 from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
 from pickwise.options import one_of
-from pickwise.points import Points, as_labelled
+from pickwise.points import Points, as_labelled, without_invalid
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.ranking import Request, is_matrix_like, open_source, rank
@@ -101,6 +101,8 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     if known is not None:
         mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
         mask[known] = 1
+    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    mask, unfit = without_invalid(matrix, mask, then.measure) if request.invalid == "skip" else (mask, 0)
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k)
     reducer = rank(ranking, source, most if taken is None else rows, quiet)
@@ -121,7 +123,6 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         out[known] = 0
     scores = np.zeros(rows)
     scores[best.indices] = best.scores
-    then = strategy.second if isinstance(strategy, Hybrid) else strategy
     predictions = None
     if strategy.needs == "predictions":
         from_logits = bool(getattr(strategy, "from_logits", False))
@@ -141,7 +142,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     batch = then.choose(points, request.random_state, _of_picks(request.progress))
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
-    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
+    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped + unfit)
 
 
 def _most(strategy: Joint, rows: int, k: int | None) -> int:

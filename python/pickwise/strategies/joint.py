@@ -57,6 +57,11 @@ class Joint(Strategy):
         )
         return f"{type(self).__name__}({', '.join(given)})"
 
+    @property
+    def measure(self) -> str:
+        """The metric by which every row needs to have a distance."""
+        return self.metric
+
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked; the functions and `pickwise.select` end here."""
         raise NotImplementedError
