@@ -160,6 +160,19 @@ def test_layouts_and_threads_give_the_same_bits(kind, layout):
                     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dims", [3, 40])
+def test_large_pools_on_any_number_of_threads(dims):
+    x = clusters(5000, dims, np.float32)
+    for reach in ({"nearest": 6, "mutual": True}, {"within": 0.5 if dims == 3 else 7.0}):
+        with pw.num_threads(1):
+            one = _native.neighbours(x, "euclidean", **reach)
+        with pw.num_threads(3):
+            other = _native.neighbours(np.asfortranarray(x), "euclidean", **reach)
+        assert len(one[1]) > 5000
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("scale", [1e30, 1e-30, 1e-18, 1e18])
 @pytest.mark.parametrize("dims", [3, 30])
