@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from pickwise import _native
 from pickwise.options import as_number
 from pickwise.strategies.joint import Scored, choose_rows, scores_of
@@ -52,12 +54,19 @@ class RankedBatch(Scored):
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
         scores = scores_of(points, self)
-        free = scores[points.candidates()]
-        if len(free) and not (free.min() >= 0 and free.max() <= 1):
+        free = points.candidates()
+        own = scores[free]
+        if len(own) and not (own.min() >= 0 and own.max() <= 1):
             raise ValueError(
-                f"score: expected scores from 0 to 1 from {self.score!r}, got {free.min():.6g} to {free.max():.6g}; "
+                f"score: expected scores from 0 to 1 from {self.score!r}, got {own.min():.6g} to {own.max():.6g}; "
                 "Entropy(normalize=True) is within"
             )
+        start = None
+        if points.is_fresh and self.alpha in (None, 1):
+            # All rows are as far from nothing, and nothing else counts: the score has to tell.
+            worth = own if points.limits is None else points.limits.worth(own, free)
+            first = points.admit(free[np.lexsort((free, -worth))], 1)
+            start = int(first[0]) if len(first) else None
         with points.watched(progress) as report:
             picks, _, worth = _native.ranked_batch(
                 points.embeddings,
@@ -67,6 +76,7 @@ class RankedBatch(Scored):
                 alpha=self.alpha,
                 centers=points.centers,
                 labelled=points.labelled,
+                start=start,
                 exclude=points.exclude,
                 limits=points.limits,
                 progress=None if report is None else lambda done: report(done, float("nan")),
