@@ -97,10 +97,8 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         source = votes.listening(source)
     centers, known = as_labelled(beside.labelled, matrix.shape)
     taken = beside.wishes.taken(rows)
-    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
-    if known is not None:
-        mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
-        mask[known] = 1
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
+    mask = _marked(excluded, rows, known)
     then = strategy.second if isinstance(strategy, Hybrid) else strategy
     mask, unfit = without_invalid(matrix, mask, then.measure) if request.invalid == "skip" else (mask, 0)
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
@@ -120,7 +118,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         out[best.indices[~np.isin(best.indices, taken)][:most]] = 0
         out[taken] = 0
     if known is not None:
-        out[known] = 0
+        out[known] = 0 if excluded is None else excluded[known]
     scores = np.zeros(rows)
     scores[best.indices] = best.scores
     predictions = None
@@ -143,6 +141,15 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
     return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped + unfit)
+
+
+def _marked(mask: NDArray[np.uint8] | None, rows: int, others: NDArray[np.int64] | None) -> NDArray[np.uint8] | None:
+    """Mark other rows, too."""
+    if others is None:
+        return mask
+    marked = np.zeros(rows, np.uint8) if mask is None else mask.copy()
+    marked[others] = 1
+    return marked
 
 
 def _most(strategy: Joint, rows: int, k: int | None) -> int:
