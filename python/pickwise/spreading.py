@@ -10,7 +10,7 @@ import numpy as np
 
 from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import Votes
-from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, refuse_other_kind
+from pickwise.ids import Excluded, Ids, among, as_excluded_ids, as_ids, joined, named, refuse_other_kind
 from pickwise.options import one_of
 from pickwise.points import Points, as_labelled, without_invalid
 from pickwise.pools import is_path_like, open_pool
@@ -88,7 +88,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         if ids is not None and request.ids is not None:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         pool = pool[:, 0] if pool.shape[1] == 1 else pool
-        request = replace(request, ids=request.ids if ids is None else ids, probabilities=None, id=None)
+        request = replace(request, ids=request.ids if ids is None else named(ids), probabilities=None, id=None)
     ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # those that need scores have one
     source = open_source(pool, ranking, request.probabilities, request.id)
     _refuse_other_rows(source.rows, rows)
