@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import Rows, as_numpy
+from pickwise.arrays import Rows, as_numpy, below
 from pickwise.ids import Excluded
 from pickwise.options import as_count, as_number
 
@@ -66,7 +66,11 @@ class Limits:
         apart = self.apart
         if apart is not None:
             matrix, metric, least, centers, labelled = apart
-            apart = matrix[rows], metric, least, centers, None if labelled is None else places[labelled]
+            if labelled is not None:
+                inside = np.isin(labelled, rows)
+                centers = centers if inside.all() else below(centers, matrix[labelled[~inside]])
+                labelled = places[labelled[inside]]
+            apart = matrix[rows], metric, least, centers, labelled
         return Limits(
             [(name, _renumbered(groups[rows]), most) for name, groups, most in self.quotas],
             None if self.costs is None else self.costs[rows],

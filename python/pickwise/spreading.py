@@ -10,9 +10,9 @@ import numpy as np
 
 from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import Votes
-from pickwise.ids import Excluded, Ids, as_ids, joined
+from pickwise.ids import Excluded, Ids, as_ids, joined, named
 from pickwise.options import one_of
-from pickwise.points import Points, as_labelled
+from pickwise.points import Points, as_labelled, without_invalid
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.ranking import Request, is_matrix_like, left_out, open_source, rank
@@ -88,7 +88,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         if ids is not None and request.ids is not None:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         pool = pool[:, 0] if pool.shape[1] == 1 else pool
-        request = replace(request, ids=request.ids if ids is None else ids, probabilities=None, id=None)
+        request = replace(request, ids=request.ids if ids is None else named(ids), probabilities=None, id=None)
     ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # those that need scores have one
     source = open_source(pool, ranking, request.probabilities, request.id)
     _refuse_other_rows(source.rows, rows)
@@ -97,10 +97,10 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         source = votes.listening(source)
     centers, known = as_labelled(beside.labelled, matrix.shape)
     taken = beside.wishes.taken(rows)
-    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
-    if known is not None:
-        mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
-        mask[known] = 1
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
+    mask = _marked(excluded, rows, known)
+    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    mask, unfit = without_invalid(matrix, mask, then.measure) if request.invalid == "skip" else (mask, 0)
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k, beside.wishes)
     reducer = rank(ranking, source, most if taken is None else rows, quiet)
@@ -118,14 +118,13 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         out[best.indices[~np.isin(best.indices, taken)][:most]] = 0
         out[taken] = 0
     if known is not None:
-        out[known] = 0
+        out[known] = 0 if excluded is None else excluded[known]
     scores = np.zeros(rows)
     scores[best.indices] = best.scores
-    then = strategy.second if isinstance(strategy, Hybrid) else strategy
     predictions = None
     if strategy.needs == "predictions":
         from_logits = bool(getattr(strategy, "from_logits", False))
-        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits, check=False)
+        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits)
     points = Points.read(
         matrix,
         k,
@@ -141,7 +140,16 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     batch = then.choose(points, request.random_state, _of_picks(request.progress))
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
-    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
+    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped + unfit)
+
+
+def _marked(mask: NDArray[np.uint8] | None, rows: int, others: NDArray[np.int64] | None) -> NDArray[np.uint8] | None:
+    """Mark other rows, too."""
+    if others is None:
+        return mask
+    marked = np.zeros(rows, np.uint8) if mask is None else mask.copy()
+    marked[others] = 1
+    return marked
 
 
 def _most(strategy: Joint, rows: int, k: int | None, wishes: Wishes) -> int:
