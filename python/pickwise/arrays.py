@@ -154,6 +154,15 @@ def stacked(blocks: Iterable[NDArray[Any]], shape: tuple[int, int], dtype: np.dt
     return np.empty(shape, dtype) if out is None else out
 
 
+def below(upper: NDArray[Any] | None, lower: NDArray[Any]) -> NDArray[Any]:
+    """Put one matrix below another; of two types, in float64."""
+    if upper is None:
+        return lower
+    if upper.dtype != lower.dtype:
+        upper, lower = upper.astype(np.float64), lower.astype(np.float64)
+    return np.concatenate([upper, lower])
+
+
 def mapped(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
     """Map a ``.npy`` file into memory, read-only."""
     if not os.fspath(path).lower().endswith(".npy"):

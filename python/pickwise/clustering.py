@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Rows times clusters beyond which k-means goes by random batches of rows.
 _WHOLE = 20_000_000
+# Numbers up to this, and down to one over it, have squares in float32.
+_SAFE = 2.0**40
 
 
 def clusters_of(
@@ -47,11 +49,9 @@ def clusters_of(
         from sklearn.cluster import KMeans, MiniBatchKMeans
     except ImportError as error:
         raise ImportError(f"{user} needs scikit-learn; install it with pip install 'pickwise[cluster]'") from error
-    rows = as_directions(matrix) if metric == "cosine" else matrix
-    if rows.dtype not in (np.float32, np.float64):
-        rows = rows.astype(np.float32)
-    clusters = min(clusters, len(rows))
+    clusters = min(clusters, len(matrix))
     picks = _native.kmeans_plusplus(matrix, clusters, metric=metric, seed=seed)[0]
+    rows = as_directions(matrix) if metric == "cosine" else _as_points(matrix)
     many = len(rows) * clusters > _WHOLE
     model = (MiniBatchKMeans if many else KMeans)(
         clusters,
@@ -69,4 +69,13 @@ def clusters_of(
 def as_directions(matrix: NDArray[Any]) -> NDArray[Any]:
     """Scale rows to length one."""
     wide: NDArray[np.floating[Any]] = matrix.astype(np.float64 if matrix.dtype == np.float64 else np.float32)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide, dtype=np.float64))
+    return np.asarray(wide / lengths[:, None], wide.dtype)
+
+
+def _as_points(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Take rows as they are, or in the type in which their squares are numbers."""
+    largest = max(-float(matrix.min()), float(matrix.max()))
+    if matrix.dtype == np.float64 or not (largest == 0 or 1 / _SAFE <= largest <= _SAFE):
+        return matrix.astype(np.float64, copy=False)
+    return matrix.astype(np.float32, copy=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import Rows, as_numpy
+from pickwise.arrays import Rows, as_numpy, below
 from pickwise.ids import Excluded
 from pickwise.options import as_count, as_number
 
@@ -70,7 +70,7 @@ class Limits:
             matrix, metric, least, centers, labelled = apart
             if labelled is not None:
                 inside = np.isin(labelled, rows)
-                centers = together(centers, matrix[labelled[~inside]])
+                centers = centers if inside.all() else below(centers, matrix[labelled[~inside]])
                 labelled = places[labelled[inside]]
             apart = matrix[rows], metric, least, centers, labelled
         return Limits(
@@ -193,15 +193,6 @@ class Wishes:
             return None
         mask = Excluded.read(self.must_include, "must_include", rows).between(0, rows)
         return None if mask is None or not mask.any() else np.flatnonzero(mask).astype(np.int64)
-
-
-def together(centers: NDArray[Any] | None, more: NDArray[Any]) -> NDArray[Any] | None:
-    """Put rows of two matrices, of which one may not be there, into one."""
-    if centers is None or not len(more):
-        return centers if centers is not None else (more if len(more) else None)
-    if centers.dtype == more.dtype:
-        return np.concatenate([centers, more])
-    return np.concatenate([centers.astype(np.float64), more.astype(np.float64)])
 
 
 def predicted_classes(rows: Rows, *, from_logits: bool) -> NDArray[np.int64]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import BLOCK_BYTES, as_points, is_matrix, mapped
+from pickwise.arrays import BLOCK_BYTES, as_points, below, is_matrix, mapped
 from pickwise.ids import Excluded, Ids, count_ids, named, refuse_repeated, take_ids
-from pickwise.limits import as_numbers, together
+from pickwise.limits import as_numbers
 from pickwise.options import as_count, as_k, as_seed, too_few
 from pickwise.progress import CoverProgress, reporting_cover
 from pickwise.result import Batch, Cover, Nearest
@@ -219,7 +219,7 @@ class Points:
         out = np.ones(len(self.embeddings), np.uint8)
         out[order[:count]] = 0
         if self.labelled is not None:
-            out[self.labelled] = 0
+            out[self.labelled] = 0 if self.exclude is None else self.exclude[self.labelled]
         return replace(self, exclude=out, may_be_few=True)
 
     def first_rows(self) -> NDArray[np.int64] | None:
@@ -230,26 +230,36 @@ class Points:
         free = self.candidates()
         return free[limits.costs[free] <= limits.left]
 
-    def compact(self) -> tuple[Points, NDArray[np.int64] | None]:
-        """Leave out what is excluded: the pool without it, and the positions of its rows here, None if it is all."""
+    def compact(self, metric: str) -> tuple[Points, NDArray[np.int64] | None]:
+        """Leave out what is excluded: the pool without it, and the positions of its rows here, None if it is all.
+
+        Rows that are labelled as well are still labelled, as rows that are not in the pool.
+
+        Parameters
+        ----------
+        metric : str
+            What distances are by. Rows that have none are refused by what they are called here.
+        """
+        if self.centers is not None:
+            refuse_invalid(self.centers, "labelled", metric)
         if self.exclude is None or not self.exclude.any():
             return self, None
         rows = np.flatnonzero(self.exclude == 0)
-        labelled, centers, targets = self.labelled, self.centers, self.center_targets
-        if labelled is not None:
-            # Labelled rows are labelled, whether they are excluded as well or not.
-            out = labelled[self.exclude[labelled] != 0]
-            labelled = np.searchsorted(rows, labelled[self.exclude[labelled] == 0])
-            labelled = labelled if len(labelled) else None
-            centers = together(centers, self.embeddings[out])
-            targets = targets if self.predictions is None else together(targets, self.predictions[out])
+        centers, targets, labelled = self.centers, self.center_targets, None
+        if self.labelled is not None:
+            outside = self.exclude[self.labelled] != 0
+            labelled = np.searchsorted(rows, self.labelled[~outside]) if not outside.all() else None
+            others = self.labelled[outside]
+            if len(others):
+                centers = below(centers, refuse_invalid(self.embeddings[others], "embeddings", metric, others))
+                targets = None if self.predictions is None else below(targets, self.predictions[others])
         part = replace(
             self,
-            embeddings=self.embeddings[rows],
+            embeddings=refuse_invalid(self.embeddings[rows], "embeddings", metric, rows),
             ids=None,
             centers=centers,
-            center_targets=targets,
             labelled=labelled,
+            center_targets=targets,
             exclude=None,
             limits=None if self.limits is None else self.limits.among(rows),
             scores=None if self.scores is None else self.scores[rows],
@@ -272,8 +282,13 @@ class Points:
         limits = self.limits if picks is None else self.limits.having(picks)
         return order[limits.admit(order, len(self.embeddings), k)]
 
-    def batch(self, strategy: Joint, picks: NDArray[np.int64], scores: NDArray[np.float64]) -> Batch:
-        """Make the result of picks, and of what they were picked by."""
+    def batch(
+        self,
+        strategy: Joint,
+        picks: NDArray[np.int64],
+        scores: NDArray[np.float64],
+    ) -> Batch:
+        """Make the result of picks, and of what they were picked by, and warn of fewer than were asked for."""
         self._warn_of_few(strategy, len(picks))
         order = np.concatenate([self.taken, picks])
         before = None if self.labelled is None else np.setdiff1d(self.labelled, self.taken)
@@ -413,6 +428,19 @@ def _room(
     return min(k - taken, available)
 
 
+def without_invalid(
+    matrix: NDArray[Any], exclude: NDArray[np.uint8] | None, metric: str
+) -> tuple[NDArray[np.uint8] | None, int]:
+    """Exclude the rows that have no distance by a metric as well, and count them."""
+    bad = invalid(matrix, metric)
+    if exclude is not None:
+        bad &= exclude == 0
+    count = int(bad.sum())
+    if count == 0:
+        return exclude, 0
+    return (bad if exclude is None else bad | exclude), count
+
+
 def invalid(matrix: NDArray[Any], metric: str) -> NDArray[np.uint8]:
     """Mark the rows that have no distance by a metric."""
     bad = np.zeros(len(matrix), bool)
@@ -423,6 +451,27 @@ def invalid(matrix: NDArray[Any], metric: str) -> NDArray[np.uint8]:
         if metric == "cosine":
             bad[begin : begin + step] |= ~(block != 0).any(1)
     return bad.view(np.uint8)
+
+
+def refuse_invalid(
+    matrix: NDArray[Any],
+    name: str,
+    metric: str,
+    names: NDArray[np.int64] | None = None,
+) -> NDArray[Any]:
+    """Return rows that have distances by a metric; refuse others by what they are called, as the native part does."""
+    bad = invalid(matrix, metric)
+    if not bad.any():
+        return matrix
+    at = int(np.argmax(bad))
+    row = at if names is None else names[at]
+    odd = np.flatnonzero(~np.isfinite(matrix[at]))
+    if not len(odd):
+        raise ValueError(f"{name}: row {row} is zero, so it has no direction; exclude such rows")
+    raise ValueError(
+        f"{name}: row {row} has {matrix[at, odd[0]]} in column {odd[0]}; "
+        "expected finite numbers: impute or exclude such rows"
+    )
 
 
 def _position(x: Any, name: str, rows: int) -> int:

@@ -13,7 +13,7 @@ from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
 from pickwise.constrained import MORE, Votes
 from pickwise.ids import Excluded, Ids, as_ids, joined, named
 from pickwise.options import as_seed, one_of
-from pickwise.points import Points, as_labelled
+from pickwise.points import Points, as_labelled, without_invalid
 from pickwise.pools import is_path_like, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.ranking import Request, is_matrix_like, left_out, open_source, rank
@@ -97,10 +97,10 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         source = votes.listening(source)
     centers, known = as_labelled(beside.labelled, matrix.shape)
     taken = beside.wishes.taken(rows)
-    mask = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
-    if known is not None:
-        mask = np.zeros(rows, np.uint8) if mask is None else mask.copy()
-        mask[known] = 1
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
+    mask = _marked(excluded, rows, known)
+    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    mask, unfit = without_invalid(matrix, mask, then.measure) if request.invalid == "skip" else (mask, 0)
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k, beside.wishes)
     # Limits may bar any of the best.
@@ -112,16 +112,15 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         raise ValueError(f"must_include: row {row} is excluded, labelled or invalid, so it cannot be selected")
     scores = np.zeros(rows)
     scores[best.indices] = best.scores
-    then = strategy.second if isinstance(strategy, Hybrid) else strategy
     predictions = None
     if strategy.needs == "predictions":
         from_logits = bool(getattr(strategy, "from_logits", False))
-        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits, check=False)
+        predictions = matrix_of_predictions(as_rows(pool, "pool"), "pool", from_logits=from_logits)
     points = Points.read(
         matrix,
         k,
         labelled=centers if known is None else known,
-        exclude=_others(rows, best.indices, known),
+        exclude=_others(rows, best.indices, known, excluded),
         wishes=beside.wishes,
         predicted=None if votes is None else votes.of(rows),
         scores=scores,
@@ -132,7 +131,16 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     batch = _chosen(then, points, best.indices, most, request)
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
-    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped)
+    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped + unfit)
+
+
+def _marked(mask: NDArray[np.uint8] | None, rows: int, others: NDArray[np.int64] | None) -> NDArray[np.uint8] | None:
+    """Mark other rows, too."""
+    if others is None:
+        return mask
+    marked = np.zeros(rows, np.uint8) if mask is None else mask.copy()
+    marked[others] = 1
+    return marked
 
 
 def _most(strategy: Joint, rows: int, k: int | None, wishes: Wishes) -> int:
@@ -173,11 +181,14 @@ def _is_spent(points: Points, picks: NDArray[np.int64], others: NDArray[np.int64
     return replace(limits, taken=picks).left < float(np.median(limits.costs[others]))
 
 
-def _others(rows: int, some: NDArray[np.int64], known: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+def _others(
+    rows: int, some: NDArray[np.int64], known: NDArray[np.int64] | None, excluded: NDArray[np.uint8] | None
+) -> NDArray[np.bool_]:
+    """Mark all rows but some, and but those that are labelled and not excluded as well."""
     out = np.ones(rows, np.bool_)
     out[some] = False
     if known is not None:
-        out[known] = False
+        out[known] = False if excluded is None else excluded[known] != 0
     return out
 
 

@@ -61,7 +61,7 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     y = as_numpy(labels, "labels")
     if y.shape != (len(z),):
         raise ValueError(f"labels: expected the shape ({len(z)},), one for each row, got {y.shape}")
-    if y.dtype.kind == "f" and (y == np.floor(y)).all():
+    if y.dtype.kind == "f" and (np.isfinite(y) & (y == np.floor(y))).all():
         y = y.astype(np.int64)
     if y.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got {y.dtype}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from pickwise.clustering import clusters_of
 from pickwise.options import as_count, as_seed
+from pickwise.points import refuse_invalid
 from pickwise.strategies.joint import Scored, choose_rows, scores_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class ClusterMargin(Scored):
         most = self.clusters or max(1, points.expected)
         labels = np.empty(0, np.int64)
         if len(head):
-            labels, _ = clusters_of(points.embeddings[head], most, self.metric, seed, user=self.name)
+            near = refuse_invalid(points.embeddings[head], "embeddings", self.metric, head)
+            labels, _ = clusters_of(near, most, self.metric, seed, user=self.name)
         picks = points.admit(np.concatenate([_by_turns(head, labels), rest]), points.k)
         with points.watched(progress) as report:
             if report is not None:

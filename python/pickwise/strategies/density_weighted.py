@@ -53,9 +53,14 @@ class DensityWeighted(Scored):
         if not 0 <= self.beta <= 1e30:
             raise ValueError(f"beta: expected a number from 0 to 1e30, got {self.beta}")
 
+    @property
+    def measure(self) -> str:
+        """The metric by which every row needs to have a distance: rows of zeros have no density."""
+        return "cosine"
+
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
-        pool, back = points.compact()
+        pool, back = points.compact(self.measure)
         with points.watched(progress):
             dense = np.maximum(_native.density(pool.embeddings), 0.0)
         scores = scores_of(pool, self) * dense**self.beta

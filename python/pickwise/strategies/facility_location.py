@@ -37,7 +37,7 @@ class FacilityLocation(Neighbourly):
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
         graph = self.graph(pool)
         most = graph.distances.max(initial=0.0)
         nearest = distance_to_labelled(pool, self.metric)

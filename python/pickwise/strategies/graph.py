@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
+from pickwise.arrays import below
 from pickwise.options import as_count
 from pickwise.strategies.joint import Joint
 
@@ -76,11 +77,9 @@ def known(points: Points) -> int:
 
 def labelled_matrix(points: Points) -> NDArray[Any] | None:
     """Put the embeddings of the labelled rows together."""
-    parts = [] if points.labelled is None else [points.embeddings[points.labelled]]
-    parts += [] if points.centers is None else [points.centers]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else np.concatenate([part.astype(np.float64) for part in parts])
+    if points.labelled is None:
+        return points.centers
+    return below(points.centers, points.embeddings[points.labelled])
 
 
 def distance_to_labelled(points: Points, metric: str) -> NDArray[np.float64] | None:

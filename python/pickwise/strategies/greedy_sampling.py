@@ -9,6 +9,7 @@ import numpy as np
 
 from pickwise import _native
 from pickwise.arrays import as_numpy, as_points
+from pickwise.points import refuse_invalid
 from pickwise.strategies.joint import Joint, Needs, choose_rows
 from pickwise.strategies.spread import farthest_first
 
@@ -41,7 +42,7 @@ class GreedySamplingX(Joint):
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
         picks, distances, _ = farthest_first(_from_the_middle(pool, self.metric), self.metric, progress)
         return points.batch(self, picks if back is None else back[picks], distances)
 
@@ -102,7 +103,11 @@ class GreedySamplingXY(Joint):
                 "labelled: expected positions of rows whose targets are known, got embeddings; "
                 "pickwise.greedy_xy takes their targets too"
             )
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
+        assert pool.predictions is not None  # noqa: S101 - that is what it needs
+        refuse_invalid(pool.predictions, "predicted targets", self.metric, back)
+        if pool.center_targets is not None:
+            refuse_invalid(pool.center_targets, "targets", self.metric)
         pool = _from_the_middle(pool, self.metric)
         with points.watched(progress) as report:
             picks, _, scores = _native.ranked_batch(

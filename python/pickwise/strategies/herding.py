@@ -54,7 +54,7 @@ class MaxHerding(Neighbourly):
         return self._herd(points, progress, weigh=False)
 
     def _herd(self, points: Points, progress: CoverProgress, *, weigh: bool) -> Batch:
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
         graph = self.graph(pool)
         radius = self.radius or self._estimated(pool, graph)
         nearest = distance_to_labelled(pool, self.metric)

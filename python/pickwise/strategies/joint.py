@@ -9,9 +9,9 @@ import numpy as np
 
 from pickwise import _native
 from pickwise.arrays import BLOCK_BYTES, Rows, as_points, as_rows, stacked
-from pickwise.ids import as_ids
+from pickwise.ids import Excluded, as_ids
 from pickwise.options import one_of
-from pickwise.points import Points
+from pickwise.points import Points, as_labelled
 from pickwise.scores import invalid_rows, native_score, score_dtype
 from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
 
@@ -56,6 +56,11 @@ class Joint(Strategy):
             if field.default is MISSING or getattr(self, field.name) != field.default
         )
         return f"{type(self).__name__}({', '.join(given)})"
+
+    @property
+    def measure(self) -> str:
+        """The metric by which every row needs to have a distance."""
+        return self.metric
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked; the functions and `pickwise.select` end here."""
@@ -127,18 +132,23 @@ def choose_rows(
         What is known of labelled rows that are not in the pool.
     """
     scores = predictions = None
+    matrix = as_points(embeddings, "embeddings")
     if strategy.needs == "scores":
         assert isinstance(strategy, Scored)  # noqa: S101 - that is what they are
-        scores = score_pool(strategy.ranking, pool, "probabilities")
-        _refuse_other_rows(len(scores), embeddings)
+        rows = strategy.ranking.read(pool, "probabilities")
+        _refuse_other_rows(rows.shape[0], len(matrix))
+        scores = _scores(strategy.ranking, rows, _barred(matrix, labelled, exclude))
     elif strategy.needs == "predictions":
-        predictions = as_predictions(pool, "probabilities", from_logits=bool(getattr(strategy, "from_logits", False)))
-        _refuse_other_rows(len(predictions), embeddings)
+        rows = as_rows(pool, "probabilities")
+        _refuse_other_rows(rows.shape[0], len(matrix))
+        from_logits = bool(getattr(strategy, "from_logits", False))
+        barred = _barred(matrix, labelled, exclude)
+        predictions = matrix_of_predictions(rows, "probabilities", from_logits=from_logits, barred=barred)
     elif strategy.needs == "targets":
         predictions = pool
-        _refuse_other_rows(len(pool), embeddings)
+        _refuse_other_rows(len(pool), len(matrix))
     points = Points.read(
-        embeddings,
+        matrix,
         k,
         ids=None if ids is None else as_ids(ids, "ids"),
         labelled=labelled,
@@ -152,15 +162,24 @@ def choose_rows(
     return strategy.choose(points, random_state, progress)
 
 
-def _refuse_other_rows(count: int, embeddings: Any) -> None:
-    rows = len(as_points(embeddings, "embeddings"))
+def _refuse_other_rows(count: int, rows: int) -> None:
     if rows != count:
         raise ValueError(f"embeddings: expected {count} rows, one for each of the probabilities, got {rows}")
 
 
-def score_pool(ranking: Ranking, pool: Any, name: str) -> NDArray[np.float64]:
-    """Score all rows of a pool in memory, in double precision."""
-    rows = ranking.read(pool, name)
+def _barred(matrix: NDArray[Any], labelled: Any, exclude: Any) -> NDArray[np.uint8]:
+    """Mark the rows that are excluded or labelled: whatever else there is of them may be invalid."""
+    rows = len(matrix)
+    mask = None if exclude is None else Excluded.read(exclude, "exclude", rows).between(0, rows)
+    barred = np.zeros(rows, np.uint8) if mask is None else mask.copy()
+    positions = as_labelled(labelled, matrix.shape)[1]
+    if positions is not None:
+        barred[positions] = 1
+    return barred
+
+
+def _scores(ranking: Ranking, rows: Rows, barred: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Score all rows, in double precision; 0 for those barred that are invalid."""
     criterion = ranking.criterion(binary=rows.binary)
     out = np.empty(rows.shape[0])
     done = 0
@@ -168,31 +187,57 @@ def score_pool(ranking: Ranking, pool: Any, name: str) -> NDArray[np.float64]:
         end = done + len(block)
         if isinstance(criterion, str):
             out[done:end] = block[:, 0]
-            found = None
         else:
-            found = _native.score(block, criterion, out[done:end], done, None)
-        if found is not None:
             from_logits = bool(getattr(ranking, "from_logits", False))
-            raise invalid_rows(name, found, of=f"{end} rows", dtype=rows.dtype, from_logits=from_logits)
+            _score_valid(block, criterion, out[done:end], barred[done:end], done, from_logits=from_logits)
         done = end
-    if isinstance(criterion, str) and np.isnan(out).any():
-        raise ValueError(f"{name}: row {int(np.argmax(np.isnan(out)))} has no score; drop or mend such rows first")
-    return out
+    odd = np.isnan(out) & (barred == 0)
+    if odd.any():
+        raise ValueError(f"probabilities: row {int(np.argmax(odd))} has no score; drop or mend such rows first")
+    return np.nan_to_num(out, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def _score_valid(
+    block: NDArray[Any],
+    score: _native.Score,
+    out: NDArray[Any],
+    barred: NDArray[np.uint8],
+    first: int = 0,
+    *,
+    name: str = "probabilities",
+    from_logits: bool,
+) -> None:
+    """Score rows, of which those barred may be invalid."""
+    if _native.score(block, score, out) is None:
+        return
+    others = np.flatnonzero(barred == 0)
+    some = np.empty(len(others), out.dtype)
+    found = _native.score(block[others], score, some) if len(others) else None
+    if found is not None:
+        of, where = f"{first + len(block)} rows", lambda row: f"row {first + others[row]}"
+        raise invalid_rows(name, found, of=of, dtype=block.dtype, from_logits=from_logits, locate=where)
+    out[:] = 0
+    out[others] = some
 
 
 def as_predictions(x: Any, name: str, *, from_logits: bool) -> NDArray[Any]:
     """Read probabilities as a matrix of two columns or more; invalid ones are refused."""
     rows = as_rows(x, name)
-    return matrix_of_predictions(rows, name, from_logits=from_logits)
+    return matrix_of_predictions(rows, name, from_logits=from_logits, barred=np.zeros(rows.shape[0], np.uint8))
 
 
-def matrix_of_predictions(rows: Rows, name: str, *, from_logits: bool, check: bool = True) -> NDArray[Any]:
-    """Put rows of probabilities into one matrix, without a copy where they lie in one; logits through a softmax."""
-    score = native_score("margin", binary=rows.binary, from_logits=from_logits)
+def matrix_of_predictions(
+    rows: Rows, name: str, *, from_logits: bool, barred: NDArray[np.uint8] | None = None
+) -> NDArray[Any]:
+    """Put rows of probabilities into one matrix, without a copy where they lie in one; logits through a softmax.
+
+    Rows that are not `barred` are refused if they are invalid; none if that is None.
+    """
     matrix = stacked(rows.blocks(), (rows.shape[0], 1) if rows.binary else rows.shape, rows.dtype)
-    found = _native.score(matrix, score, np.empty(len(matrix), score_dtype(rows.dtype, None))) if check else None
-    if found is not None:
-        raise invalid_rows(name, found, of=f"{len(matrix)} rows", dtype=rows.dtype, from_logits=from_logits)
+    if barred is not None:
+        score = native_score("margin", binary=rows.binary, from_logits=from_logits)
+        out = np.empty(len(matrix), score_dtype(rows.dtype, None))
+        _score_valid(matrix, score, out, barred, name=name, from_logits=from_logits)
     if not rows.binary and not from_logits:
         return matrix
     out = np.empty((len(matrix), 2 if rows.binary else matrix.shape[1]), np.float64)
@@ -203,6 +248,7 @@ def matrix_of_predictions(rows: Rows, name: str, *, from_logits: bool, check: bo
             second = 1 / (1 + np.exp(-np.clip(block[:, 0], -700, 700))) if from_logits else block[:, 0]
             out[begin : begin + step] = np.stack([1 - second, second], 1)
         else:
-            block = np.exp(block - block.max(1, keepdims=True))
-            out[begin : begin + step] = block / block.sum(1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # of rows that do not count
+                block = np.exp(block - block.max(1, keepdims=True))
+                out[begin : begin + step] = block / block.sum(1, keepdims=True)
     return out

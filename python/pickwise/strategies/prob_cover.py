@@ -60,7 +60,7 @@ class ProbCover(Joint):
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked."""
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
         radius = self.radius or self._estimated(pool.embeddings, as_seed(random_state))
         starts, rows, _ = _native.neighbours(pool.embeddings, self.metric, within=radius, most=_MOST)
         nearest = distance_to_labelled(pool, self.metric)

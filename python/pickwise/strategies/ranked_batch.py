@@ -52,10 +52,10 @@ class RankedBatch(Scored):
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
         scores = scores_of(points, self)
-        free = scores[points.candidates()]
-        if len(free) and not (free.min() >= 0 and free.max() <= 1):
+        own = scores[points.candidates()]
+        if len(own) and not (own.min() >= 0 and own.max() <= 1):
             raise ValueError(
-                f"score: expected scores from 0 to 1 from {self.score!r}, got {free.min():.6g} to {free.max():.6g}; "
+                f"score: expected scores from 0 to 1 from {self.score!r}, got {own.min():.6g} to {own.max():.6g}; "
                 "Entropy(normalize=True) is within"
             )
         with points.watched(progress) as report:

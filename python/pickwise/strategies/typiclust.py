@@ -57,7 +57,7 @@ class TypiClust(Joint):
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked."""
         seed = as_seed(random_state)
-        pool, back = points.compact()
+        pool, back = points.compact(self.metric)
         known = 0 if pool.labelled is None else len(pool.labelled)
         known += 0 if pool.centers is None else len(pool.centers)
         count = max(1, min(known + pool.expected, self.max_clusters))

@@ -162,13 +162,13 @@ fn total<V: Lanes>(lanes: V) -> f64 {
     numbers[..V::N].iter().fold(0.0, |sum, x| sum + x.to_f64())
 }
 
-/// One over the length of a row; none if it has no direction.
-fn inverse_length(matrix: &Matrix<'_>, row: usize, squared: f64) -> Option<f64> {
-    let is_usable = |squared: f64| squared.is_finite() && squared > f64::from(f32::MIN_POSITIVE);
-    if is_usable(squared) {
-        return Some(1.0 / squared.sqrt());
-    }
-    // Squares may be out of the range of single precision.
+/// Whether a squared length is one that lanes can work with.
+fn is_usable(squared: f64) -> bool {
+    squared.is_finite() && squared > f64::from(f32::MIN_POSITIVE)
+}
+
+/// One over the length of a row that lanes cannot work with; none if it has no direction.
+fn inverse_length(matrix: &Matrix<'_>, row: usize) -> Option<f64> {
     let numbers = (0..matrix.cols()).map(|col| matrix.get(row, col));
     let squared: f64 = numbers.map(|x| x * x).sum();
     squared.is_normal().then(|| 1.0 / squared.sqrt())
@@ -201,10 +201,15 @@ impl<P: Precision, E: LoadAs<P>> Op for Sum<'_, P, E> {
                     squares[i % 2] = x.fma(x, squares[i % 2]);
                 }
                 let squared = total(squares[0].add(squares[1]));
-                let Some(scale) = inverse_length(self.matrix, at, squared) else {
-                    return Err(at);
-                };
-                let scale = zero.splat(real::<P>(scale));
+                if !is_usable(squared) {
+                    let scale = inverse_length(self.matrix, at).ok_or(at)?;
+                    for (col, sum) in sum[..dims].iter_mut().enumerate() {
+                        let x = self.matrix.get(at, col) * scale;
+                        *sum = real::<P>(sum.to_f64() + x);
+                    }
+                    continue;
+                }
+                let scale = zero.splat(real::<P>(1.0 / squared.sqrt()));
                 for at in (0..dims).step_by(n) {
                     let to = sum.as_mut_ptr().add(at);
                     let x = row.vector::<I>(at);
@@ -248,19 +253,19 @@ impl<P: Precision, E: LoadAs<P>> Op for Project<'_, P, E> {
                 }
                 let squared = total(squares[0].add(squares[1]));
                 let product = total(products[0].add(products[1]));
-                let scale = inverse_length(self.matrix, at, squared).unwrap_or(0.0);
-                *out = if product.is_finite() {
-                    product * scale
+                *out = if is_usable(squared) {
+                    product / squared.sqrt()
                 } else {
-                    slowly(self.matrix, at, scale, self.mean)
+                    slowly(self.matrix, at, self.mean)
                 };
             }
         }
     }
 }
 
-/// The same of a row whose product is out of the range of single precision.
-fn slowly<R: Real>(matrix: &Matrix<'_>, row: usize, scale: f64, mean: &[R]) -> f64 {
+/// The same of a row that lanes cannot work with.
+fn slowly<R: Real>(matrix: &Matrix<'_>, row: usize, mean: &[R]) -> f64 {
+    let scale = inverse_length(matrix, row).unwrap_or(0.0);
     let numbers = (0..matrix.cols()).map(|col| matrix.get(row, col) * scale);
     numbers.zip(mean).map(|(x, mean)| x * mean.to_f64()).sum()
 }

@@ -277,7 +277,7 @@ impl Search<'_> {
                 let is_open = |(s, _): &(f32, u32)| screen.above(*s, kept.norm) > reach;
                 let open: Vec<u32> = others.iter().filter(|o| is_open(o)).map(|o| o.1).collect();
                 let mut outside = self.measure(worker, row, &open);
-                outside.retain(|(squared, _)| *squared > reach);
+                outside.retain(|(squared, _)| self.metric.finish(*squared) > radius);
                 let mut outside = outside.into_iter().map(|(_, other)| other).peekable();
                 others.retain(|(_, other)| outside.next_if_eq(other).is_none());
                 return others.into_iter().map(|(_, other)| (0.0, other)).collect();
@@ -311,7 +311,7 @@ impl Search<'_> {
                 }
                 Reach::Nearest(_) => {}
                 Reach::Within(radius) => {
-                    near.retain(|(squared, _)| *squared <= self.squared(radius));
+                    near.retain(|(squared, _)| self.metric.finish(*squared) <= radius);
                 }
             }
         }
@@ -375,7 +375,11 @@ impl Kept {
         let (bar, room) = match search.reach {
             // The row itself is among those that it meets.
             Reach::Nearest(count) => (f32::INFINITY, Some(count + 1 + SPARE)),
-            Reach::Within(radius) => (screen.bar(search.squared(radius), norm), None),
+            // A little more, as the square of the radius is rounded.
+            Reach::Within(radius) => {
+                let reach = search.squared(radius) * (1.0 + 2.0 * f64::EPSILON);
+                (screen.bar(reach, norm), None)
+            }
         };
         Self {
             norm,

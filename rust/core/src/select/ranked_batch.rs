@@ -199,9 +199,13 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The first pick where nothing is known: all rows are as far then.
+    /// The first pick where nothing is known and nothing but distance counts: all rows are
+    /// as far then, and the uncertainty has to tell.
     fn most_unsure(&mut self) -> Option<usize> {
-        if self.labelled > 0 || matches!(self.options.order, Order::Product { .. }) {
+        let Order::Ranked { alpha, .. } = self.options.order else {
+            return None;
+        };
+        if self.labelled > 0 || alpha.is_some_and(|alpha| alpha < 1.0) {
             return None;
         }
         let mut first = Ranked::LAST;
@@ -221,7 +225,6 @@ impl Search<'_> {
     fn alpha(&self) -> f64 {
         let picked = self.trace.picks.len();
         match self.options.order {
-            Order::Ranked { .. } if self.labelled + picked == 0 => 0.0,
             Order::Ranked { alpha: None, .. } => {
                 let known = (self.labelled + picked) as f64;
                 let unknown = self.unlabelled.saturating_sub(picked) as f64;
