@@ -392,7 +392,6 @@ def test_a_share_of_the_pool_is_that_of_the_picks_there_can_be():
         assert by_budget == select(name, 6)[0]
 
 
-@pytest.mark.xfail(strict=True, reason="native: the radius of kmeans++ is that of rows that may still be picked")
 def test_the_radius_is_that_of_all_rows():
     cover, _ = select("kmeans++", None, costs=np.where(np.arange(ROWS) < 4, 1.0, 100.0), budget=4.0)
     x = X.astype(np.float64)

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 import pickwise as pw
 
 FILE = Path(__file__).resolve().parents[2] / "shared/data/mnist70k_u8.npz"
-COPIES, DISTINCT, DIMS = 3, 1500, 40
-MEMBERS, FIRST, BATCH, ROUNDS = 20, 20, 20, 4
+COPIES, DISTINCT, DIMS = 3, 3000, 40
+MEMBERS, FIRST, BATCH, ROUNDS = 20, 100, 10, 12
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,19 @@ def digits():
     return rows.astype(np.float32), y[pool].repeat(COPIES), pca.transform(x[test]).astype(np.float32), y[test]
 
 
-def fitted(x, y, rng=None):
-    """Logistic regression; of rows drawn with repetition, those of each class at least once."""
-    rows = np.arange(len(y))
-    if rng is not None:
-        rows = np.concatenate([rng.choice(len(y), len(y)), [np.flatnonzero(y == c)[0] for c in np.unique(y)]])
-    return LogisticRegression(C=1.0, max_iter=200, tol=1e-2).fit(x[rows], y[rows])
+def fitted(x, y):
+    return LogisticRegression(C=1.0, max_iter=300, tol=1e-3).fit(x, y)
 
 
 def committee_of(x, y, labelled, rng):
-    members = [fitted(x[labelled], y[labelled], rng) for _ in range(MEMBERS)]
-    return np.stack([member.predict_proba(x) for member in members])
+    """Twenty models of rows drawn with repetition, each sure of itself: doubt lies between them."""
+    members = []
+    for _ in range(MEMBERS):
+        drawn = [rng.choice(labelled, len(labelled)), [rng.choice(labelled[y[labelled] == c]) for c in range(10)]]
+        rows = np.concatenate(drawn)
+        member = LogisticRegression(C=1e4, max_iter=500, tol=1e-4).fit(x[rows], y[rows])
+        members.append(member.predict_proba(x))
+    return np.stack(members)
 
 
 def select(name, x, committee, labelled, seed):
@@ -85,12 +87,13 @@ def test_the_top_of_bald_is_copies_and_no_better_than_chance(digits):
     for name in ("bald", "random", "batch_bald", "power", "badge"):
         results = [run(name, digits, seed) for seed in range(3)]
         accuracy[name], copies[name] = np.mean(results, axis=0)
-    assert accuracy["bald"] <= accuracy["random"]
-    assert min(accuracy["batch_bald"], accuracy["power"], accuracy["badge"]) > accuracy["bald"]
-    assert accuracy["batch_bald"] > accuracy["random"]
-    # Of 80 rows three alike leave 27 that differ.
+    assert accuracy["bald"] < accuracy["random"] - 0.01
+    for name in ("batch_bald", "power", "badge"):
+        assert accuracy[name] > accuracy["bald"] + 0.01
+        assert accuracy[name] > accuracy["random"] - 0.01
+    # Of the 120 rows 80 are copies if all come in threes.
     assert copies["bald"] > 40
-    assert max(copies["batch_bald"], copies["power"], copies["badge"]) <= 8
+    assert max(copies["batch_bald"], copies["power"], copies["badge"]) <= 4
 
 
 @pytest.mark.parametrize("name", ["batch_bald", "badge", "k_center", "power"])

@@ -112,8 +112,9 @@ pub fn d2_sampling(
     let gate = options.limits.gate(matrix.rows(), exec.simd)?;
     let mut rules = Rules::new(matrix.rows(), &cover, gate);
     let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
-    let mut candidates = rules.covered();
-    candidates.retain(|row| rules.admits(*row as usize));
+    let candidates = rules.covered();
+    let open = candidates.iter().filter(|row| rules.admits(**row as usize));
+    let k = options.k.min(open.count());
     let sampler = Sampler {
         exec,
         space,
@@ -121,7 +122,7 @@ pub fn d2_sampling(
         gauge: Gauge::new(exec, space, &mean, largest),
         tree: Tree::new(matrix.rows()),
         trace: Trace::new(exec, options.metric),
-        k: options.k.min(candidates.len()),
+        k,
         candidates,
         rules,
         draws: 0,
@@ -148,7 +149,7 @@ struct Sampler<'a> {
     exec: &'a Exec<'a>,
     space: Space<'a>,
     options: &'a D2Sampling<'a>,
-    /// Rows that may be picked, ascending.
+    /// Rows that are to be covered, ascending.
     candidates: Vec<u32>,
     rules: Rules<'a>,
     /// Picks to be made.
@@ -238,13 +239,15 @@ impl Sampler<'_> {
     /// A row drawn by weight; the first where all weights are zero.
     fn draw_first(&mut self) -> usize {
         let mut tree = Tree::new(self.space.rows());
-        let rows = self.candidates.iter().map(|row| *row as usize);
-        tree.set_all(rows.map(|row| (row, self.weight(row))));
+        let open = (self.candidates.iter().map(|row| *row as usize))
+            .filter(|row| self.rules.is_open(*row));
+        let first = open.clone().next().unwrap_or(0);
+        tree.set_all(open.map(|row| (row, self.weight(row))));
         let part = self.random();
         if tree.total() > 0.0 {
             tree.find(part)
         } else {
-            self.candidates[0] as usize
+            first
         }
     }
 
@@ -254,7 +257,7 @@ impl Sampler<'_> {
         let mut first = (f64::NEG_INFINITY, 0);
         for (row, squared) in self.candidates.iter().zip(lengths) {
             let squared = self.weight(*row as usize) * squared;
-            if squared > first.0 {
+            if squared > first.0 && self.rules.is_open(*row as usize) {
                 first = (squared, *row as usize);
             }
         }
