@@ -12,8 +12,11 @@ mod exact;
 mod joint;
 mod nearest;
 mod neighbours;
+mod prepare;
 mod screen;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -23,8 +26,9 @@ pub(crate) use exact::{Best, Sweep};
 pub(crate) use joint::{Beside, Join};
 pub use nearest::{Nearest, distances_before, nearest};
 pub use neighbours::{Neighbours, Reach, neighbours};
+pub(crate) use prepare::shift_rows;
 pub(crate) use screen::{GROUP, GROUPS, Pack, Screen, Screened};
-pub(crate) use space::{NARROW, Space, shift_rows};
+pub(crate) use space::{NARROW, Space};
 
 /// How far two rows are from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod large;
 mod noise;
 mod order;
 mod state;
+mod together;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
