@@ -51,5 +51,5 @@ def bench_batch_bald(race, scale) -> None:
     all_picks = first + (more - first) / (RIVAL_PICKS - EXACT_PICKS) * (PICKS - EXACT_PICKS)
     race.seconds["scikit-activeml"] = more
     race.extrapolate("scikit-activeml", all_picks / more * c.shape[1] / RIVAL_ROWS)
-    race.info(score="batch_bald", shape="20 x 20k x 10", k=PICKS, bytes=c.nbytes, rows=MEMBERS * c.shape[1])
+    race.info(page="strategies", pool=f"batch_bald, {MEMBERS} x {c.shape[1]:,} x 10", rows=c.shape[1], k=PICKS)
     race.faster("BatchBALD, 50 of 20 x 20k x 10", "scikit-activeml", ">= 10")

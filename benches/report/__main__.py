@@ -8,10 +8,11 @@ from pathlib import Path
 
 import engine
 import k_center
+import strategies
 from common import shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, k_center)
+PAGES = (engine, k_center, strategies)
 
 
 def main() -> None:
