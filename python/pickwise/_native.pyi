@@ -21,6 +21,7 @@ __all__ = [
     "gradient_lengths",
     "k_center",
     "kmeans_plusplus",
+    "mutual",
     "nearest",
     "neighbours",
     "ranked_batch",
@@ -194,6 +195,9 @@ def neighbours(
     mutual: bool = False,
     most: int = ...,
     progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]: ...
+def mutual(
+    starts: NDArray[np.int64], rows: NDArray[np.uint32], distances: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]: ...
 def facility_location(
     starts: NDArray[np.int64],

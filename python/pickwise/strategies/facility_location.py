@@ -23,7 +23,7 @@ class FacilityLocation(Neighbourly):
 
     Parameters
     ----------
-    neighbours, metric
+    neighbours, approximate, metric
         As in `Neighbourly`.
 
     Examples
@@ -54,6 +54,7 @@ def facility_location(
     exclude: Any = None,
     ids: Any = None,
     neighbours: int | None = None,
+    approximate: bool = False,
     metric: str = "euclidean",
     clip: bool = False,
     progress: CoverProgress = None,
@@ -71,6 +72,8 @@ def facility_location(
         A row stands for so many of its nearest neighbours, and for those that it is a neighbour of. By default twice
         the part of the pool that each pick and labelled row has to stand for, from 32 to 256; rows - 1 or more make the
         graph complete.
+    approximate : bool
+        Find the neighbours by usearch: nearly all of them, and not always the same, but of millions of rows.
 
     Returns
     -------
@@ -79,6 +82,8 @@ def facility_location(
 
     Raises
     ------
+    ImportError
+        If usearch is not installed, and `approximate` is asked for.
     TypeError, ValueError
         As `k_center` does.
 
@@ -108,7 +113,7 @@ def facility_location(
     array([2, 3])
     """
     return choose_rows(
-        FacilityLocation(neighbours=neighbours, metric=metric),
+        FacilityLocation(neighbours=neighbours, approximate=approximate, metric=metric),
         embeddings,
         k,
         labelled=labelled,

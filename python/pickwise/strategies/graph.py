@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
+from pickwise.approximate import approximate_neighbours
 from pickwise.arrays import below
 from pickwise.options import as_count
 from pickwise.strategies.joint import Joint
@@ -48,11 +49,15 @@ class Neighbourly(Joint):
     neighbours : int, optional
         How many: more are more exact and cost memory, 24 bytes each. By default twice the part of the pool that each
         pick and labelled row has to stand for, from 32 to 256. With all other rows the graph is complete.
+    approximate : bool
+        Find them by usearch: nearly all of them, and not always the same, but of millions of rows. Exactly it
+        takes rows² steps.
     metric : str
         As in `Joint`.
     """
 
     neighbours: int | None = None
+    approximate: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,6 +71,9 @@ class Neighbourly(Joint):
         nearest = min(rows - 1, self.neighbours or min(_MOST, max(_LEAST, share)))
         if nearest == 0:
             return Graph(np.array([0, 1]), np.zeros(1, np.uint32), np.zeros(1))
+        if self.approximate:
+            found = approximate_neighbours(points.embeddings, self.metric, nearest, user=self.name)
+            return Graph(*_native.mutual(*found))
         return Graph(*_native.neighbours(points.embeddings, self.metric, nearest=nearest, mutual=True))
 
 

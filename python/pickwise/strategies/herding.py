@@ -31,7 +31,7 @@ class MaxHerding(Neighbourly):
     ----------
     radius : float, optional
         Where the kernel has fallen to 1/e, in the unit of the metric.
-    neighbours, metric
+    neighbours, approximate, metric
         As in `Neighbourly`.
 
     Examples
@@ -87,7 +87,7 @@ class UncertaintyHerding(MaxHerding, Scored):
     ----------
     score : str or Strategy
         How unsure the model is of a row: any strategy that ranks rows by a score of 0 or more.
-    radius, neighbours, metric
+    radius, neighbours, approximate, metric
         As in `MaxHerding`.
 
     Examples
@@ -152,6 +152,7 @@ def max_herding(
     ids: Any = None,
     radius: float | None = None,
     neighbours: int | None = None,
+    approximate: bool = False,
     metric: str = "euclidean",
     clip: bool = False,
     progress: CoverProgress = None,
@@ -170,6 +171,8 @@ def max_herding(
         to stand for, rows / (k + labelled); so it shrinks as labels grow.
     neighbours : int, optional
         The kernel is cut off behind so many neighbours; see `facility_location`.
+    approximate : bool
+        Find the neighbours by usearch, as in `facility_location`.
 
     Returns
     -------
@@ -202,7 +205,7 @@ def max_herding(
     array([1, 3])
     """
     return choose_rows(
-        MaxHerding(radius=radius, neighbours=neighbours, metric=metric),
+        MaxHerding(radius=radius, neighbours=neighbours, approximate=approximate, metric=metric),
         embeddings,
         k,
         labelled=labelled,
@@ -224,6 +227,7 @@ def uncertainty_herding(
     score: str | Strategy = "margin",
     radius: float | None = None,
     neighbours: int | None = None,
+    approximate: bool = False,
     metric: str = "euclidean",
     clip: bool = False,
     progress: CoverProgress = None,
@@ -246,7 +250,7 @@ def uncertainty_herding(
     radius : float, optional
         r, where the kernel has fallen to 1/e. By default the median distance between labelled rows and their nearest,
         so that it shrinks as labels grow; with fewer than two labelled rows as in `max_herding`.
-    neighbours : int, optional
+    neighbours, approximate
         As in `max_herding`.
 
     Returns
@@ -281,7 +285,7 @@ def uncertainty_herding(
     array([1, 2])
     """
     return choose_rows(
-        UncertaintyHerding(score=score, radius=radius, neighbours=neighbours, metric=metric),
+        UncertaintyHerding(score=score, radius=radius, neighbours=neighbours, approximate=approximate, metric=metric),
         embeddings,
         k,
         pool=probabilities,

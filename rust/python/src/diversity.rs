@@ -2,7 +2,7 @@
 
 use numpy::{PyArray1, PyUntypedArray};
 use pickwise_core::distances::{
-    Metric, Nearest, Reach, density as core_density, distances_before as core_distances_before,
+    Metric, Nearest, Neighbours, Reach, density as core_density, distances_before as core_distances_before,
     nearest as core_nearest, neighbours as core_neighbours,
 };
 use pickwise_core::matrix::Matrix;
@@ -222,6 +222,36 @@ type Neighbourhood<'py> = (
     Bound<'py, PyArray1<f64>>,
 );
 
+fn neighbourhood(py: Python<'_>, found: Neighbours) -> Neighbourhood<'_> {
+    (
+        PyArray1::from_vec(py, found.starts),
+        PyArray1::from_vec(py, found.rows),
+        PyArray1::from_vec(py, found.distances),
+    )
+}
+
+/// The same neighbours where being neighbours is mutual, and every row is its own too.
+#[pyfunction]
+pub(crate) fn mutual<'py>(
+    py: Python<'py>,
+    starts: &Bound<'_, PyUntypedArray>,
+    rows: &Bound<'_, PyUntypedArray>,
+    distances: &Bound<'_, PyUntypedArray>,
+) -> PyResult<Neighbourhood<'py>> {
+    let given = Neighbours {
+        starts: parse::slice(starts, b"i", "starts")?.to_vec(),
+        rows: parse::slice(rows, b"u", "rows")?.to_vec(),
+        distances: parse::slice(distances, b"f", "distances")?.to_vec(),
+    };
+    let found = enter(py, None, |door| {
+        door.run(usize::MAX, |_| {
+            given.checked()?;
+            Ok(given.mutual())
+        })
+    })?;
+    Ok(neighbourhood(py, found))
+}
+
 /// The neighbours of every row: so many of the nearest, or all within a distance.
 #[pyfunction]
 #[pyo3(signature = (embeddings, metric, *, nearest=None, within=None, mutual=false, most=usize::MAX, progress=None))]
@@ -251,11 +281,7 @@ pub(crate) fn neighbours<'py>(
             Ok(if mutual { found.mutual() } else { found })
         })
     })?;
-    Ok((
-        PyArray1::from_vec(py, found.starts),
-        PyArray1::from_vec(py, found.rows),
-        PyArray1::from_vec(py, found.distances),
-    ))
+    Ok(neighbourhood(py, found))
 }
 
 /// How far each of some rows is from those before it and from what is labelled.

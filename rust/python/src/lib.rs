@@ -83,6 +83,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(diversity::density, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::distances_before, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::neighbours, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::mutual, m)?)?;
     m.add_function(wrap_pyfunction!(batches::facility_location, m)?)?;
     m.add_function(wrap_pyfunction!(batches::ranked_batch, m)?)?;
     m.add_function(wrap_pyfunction!(limits::admit, m)?)?;

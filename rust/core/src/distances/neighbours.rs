@@ -48,6 +48,25 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
+    /// Refuses what does not hang together.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn checked(&self) -> Result<()> {
+        let rows = self.starts.len().saturating_sub(1);
+        let is_sound = self.starts.first() == Some(&0)
+            && self.starts.is_sorted()
+            && self.starts.last() == Some(&(self.rows.len() as i64))
+            && self.rows.iter().all(|row| (*row as usize) < rows)
+            && self.distances.len() == self.rows.len();
+        if is_sound {
+            return Ok(());
+        }
+        Err(Error::Shape(
+            "neighbours: expected a list for each row, and rows of the pool in it".into(),
+        ))
+    }
+
     /// The same where being neighbours is mutual, and every row is its own neighbour too;
     /// by position.
     #[must_use]
