@@ -2,8 +2,9 @@
 
 use numpy::{PyArray1, PyUntypedArray};
 use pickwise_core::distances::{
-    Metric, Nearest, Neighbours, Reach, density as core_density, distances_before as core_distances_before,
-    nearest as core_nearest, neighbours as core_neighbours,
+    Metric, Nearest, Neighbours, Reach, density as core_density,
+    distances_before as core_distances_before, nearest as core_nearest,
+    neighbours as core_neighbours,
 };
 use pickwise_core::matrix::Matrix;
 use pickwise_core::select::{
