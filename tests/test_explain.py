@@ -373,3 +373,13 @@ def test_select_looks_as_before():
     assert pickle.loads(pickle.dumps(pw.select)) is pw.select
     by_name = pw.select(pool=POOL, k=5)
     check(by_name.explain(), by_name, POOL)
+
+
+@pytest.mark.parametrize("name", ["typiclust", "prob_cover", "facility_location", "badge", "k_center"])
+def test_classes_of_a_pool_beside_embeddings(name):
+    rng = np.random.default_rng(0)
+    p, x = rng.dirichlet(np.ones(3), 60), rng.standard_normal((60, 4))
+    strategy = pw.ProbCover(radius=1.0) if name == "prob_cover" else name
+    table = pw.select(p, 5, strategy, embeddings=x, random_state=0).explain(top=1).columns
+    assert table["class_1"].tolist() == p[table["index"]].argmax(1).tolist()
+    assert (table["distance"] > 0).all()

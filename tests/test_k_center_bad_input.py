@@ -182,7 +182,7 @@ def test_strategies():
         pw.KCenter(prefilter=0)
     with pytest.raises(ValueError, match=r"^prefilter_by: expected one that ranks rows"):
         pw.KCenter(prefilter_by="k_center")
-    with pytest.raises(ValueError, match=r"^strategy: no strategy is called 'unsure'"):
+    with pytest.raises(ValueError, match=r"^prefilter_by: no strategy is called 'unsure'"):
         pw.KCenter(prefilter_by="unsure")
     with pytest.raises(ValueError, match=r"^mu: expected at least 1, got 0"):
         pw.KCenter(mu=0)

@@ -322,3 +322,9 @@ def test_limits_of_streams(name):
     for costs in (COSTS[:-1], np.ones(ROWS + 1)):
         with pytest.raises(ValueError, match=r"^costs: expected the shape \(30,\), one for each row"):
             select(name, pool=iter(np.array_split(pool, 4)), costs=costs, budget=3.0)
+
+
+def test_a_cost_that_nothing_can_be_divided_by():
+    p = np.full((3, 2), 0.5)
+    with pytest.raises(ValueError, match=r"^costs: row 0 has 1e-310; expected finite numbers above 0"):
+        pw.select(p, 2, "ranked_batch", embeddings=np.eye(3), costs=[1e-310, 1.0, 1.0], budget=5)

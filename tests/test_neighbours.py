@@ -224,3 +224,24 @@ def test_what_is_refused():
         _native.neighbours(odd, "cosine", nearest=2)
     with pytest.raises(ValueError, match=r"nearest or within"):
         _native.neighbours(x, "euclidean")
+
+
+def test_rows_of_very_many_dimensions():
+    x = np.random.default_rng(0).standard_normal((4, 70_000)).astype(np.float32)
+    _, rows, _ = _native.neighbours(x, "euclidean", nearest=1)
+    d = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=2)
+    np.fill_diagonal(d, np.inf)
+    assert rows.tolist() == d.argmin(1).tolist()
+
+
+def test_many_copies_of_a_row():
+    x = np.concatenate([np.zeros((600, 20)), np.random.default_rng(0).standard_normal((300, 20))])
+    _, rows, distances = _native.neighbours(x, "euclidean", nearest=5)
+    assert rows.reshape(-1, 5)[:2].tolist() == [[1, 2, 3, 4, 5], [0, 2, 3, 4, 5]]
+    assert (distances.reshape(-1, 5)[:600] == 0).all()
+
+
+def test_more_neighbours_than_may_be_kept_are_refused():
+    x = np.random.default_rng(0).random((3000, 3))
+    with pytest.raises(ValueError, match="radius: rows have more than 3 neighbours each"):
+        _native.neighbours(x, "euclidean", within=1.0, most=10_000)

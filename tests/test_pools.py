@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pickwise as pw
 from pickwise.pools import base as pools_base
 from pickwise.pools import is_path_like, open_pool
 
@@ -314,3 +315,10 @@ def test_arguments_that_mean_nothing(tmp_path: Path) -> None:
         open_pool(iter([]), probabilities="p")
     with pytest.raises(TypeError, match="expected a path, a table or an iterable of chunks, got int"):
         open_pool(3)
+
+
+def test_columns_of_pandas_whose_names_are_numbers():
+    pd = pytest.importorskip("pandas")
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 40)
+    frame = pd.DataFrame(p).assign(doc=[f"d{i}" for i in range(40)])
+    assert pw.select(frame, 5, id="doc").indices.tolist() == pw.select(p, 5).indices.tolist()

@@ -169,7 +169,11 @@ def pick_together(
         progress=request.progress,
     )
     if len(picks) < room and wishes.budget is None:
-        warn_of_few(len(taken) + len(picks), len(taken) + room, "the limits bar every other row")
+        warn_of_few(
+            len(taken) + len(picks),
+            len(taken) + room,
+            " or ".join([] if limits is None else limits.reasons()) or "no others may be picked",
+        )
     picks, gains = np.concatenate([taken, picks]), np.concatenate([np.full(len(taken), np.inf), gains])
     if limits is not None:
         refuse_without_distance(limits, picks)

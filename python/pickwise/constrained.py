@@ -74,7 +74,7 @@ def rank_within(
         if available < k and not request.clip:
             raise too_few(k, available, rows=rows, skipped=best.skipped, labelled=labelled_too)
         if len(selection) < available and wishes.budget is None:
-            warn_of_few(len(selection), k, "the limits bar every other row")
+            warn_of_few(len(selection), k, " or ".join(limits.reasons()) or "no others may be picked")
     return selection
 
 

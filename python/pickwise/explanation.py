@@ -16,7 +16,7 @@ from pickwise.pools import is_path_like, open_pool
 from pickwise.ranking import is_matrix_like
 from pickwise.result import Batch, Selection
 from pickwise.scores import min_classes, native_score
-from pickwise.strategies import Given, Joint, Random, Spread
+from pickwise.strategies import Given, Joint, Margin, Random, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -293,7 +293,8 @@ def _scoring(strategy: Strategy) -> Any:
     """Return the strategy that reads the pool, where it is an option of another."""
     while hasattr(strategy, "ranking"):
         strategy = strategy.ranking
-    return strategy
+    # Of a pool that lies beside embeddings nothing else is known than that it holds probabilities.
+    return Margin() if isinstance(strategy, Joint) else strategy
 
 
 def _task(scoring: Any) -> str:

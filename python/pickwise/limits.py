@@ -55,6 +55,16 @@ class Limits:
         taken = picks if self.taken is None else np.concatenate([self.taken, picks])
         return replace(self, taken=taken)
 
+    def reasons(self) -> list[str]:
+        """Say what may have barred rows."""
+        reasons = []
+        if self.apart is not None:
+            reasons.append("every other row is nearer than min_distance to a pick or a labelled row")
+        for name, _, _ in self.quotas:
+            what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
+            reasons.append(f"every other row is of a {what}")
+        return reasons
+
     def affordable(self) -> int:
         """Estimate how many rows the budget will pay for."""
         assert self.costs is not None  # noqa: S101 - only asked with costs
@@ -238,7 +248,7 @@ def _renumbered(codes: NDArray[Any]) -> NDArray[np.int64]:
 def as_costs(x: Any, rows: int) -> NDArray[np.float64]:
     """Read what each row costs."""
     costs = as_numbers(x, "costs", rows)
-    bad = ~(np.isfinite(costs) & (costs > 0))
+    bad = ~(np.isfinite(costs) & (costs >= 1e-300))
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"costs: row {row} has {costs[row]}; expected finite numbers above 0")

@@ -38,6 +38,13 @@ def as_number(x: Any, name: str) -> float:
     return float(x)
 
 
+def as_flag(x: Any, name: str) -> bool:
+    """Read a truth value; "no" is none."""
+    if not isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {x!r}")
+    return bool(x)
+
+
 def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Check a choice between words."""
     if value not in choices:

@@ -326,12 +326,9 @@ class Points:
         limits = self.limits
         if self.may_be_few or picked >= self.k or (limits is not None and limits.budget is not None):
             return
-        reasons = []
-        if strategy.options.get("min_distance") is not None or (limits is not None and limits.apart is not None):
-            reasons.append("every other row is nearer than min_distance to a pick or a labelled row")
-        for name, _, _ in [] if limits is None else limits.quotas:
-            what = "group that has max_per_group" if name == "groups" else "class that has max_per_class"
-            reasons.append(f"every other row is of a {what}")
+        reasons = [] if limits is None else limits.reasons()
+        if strategy.options.get("min_distance") is not None and (limits is None or limits.apart is None):
+            reasons.insert(0, "every other row is nearer than min_distance to a pick or a labelled row")
         why = " or ".join(reasons) or "no others may be picked"
         warn_of_few(len(self.taken) + picked, len(self.taken) + self.k, why)
 

@@ -75,9 +75,12 @@ class TablePool:
 
         names = self._columns.names
         if _is_pandas(self._table):
+            # Arrow knows names as text, pandas as anything.
+            places = {str(label): place for place, label in enumerate(self._table.columns)}
             for start in range(0, len(self._table), step):
                 part = self._table.iloc[start : start + step]
-                yield pa.RecordBatch.from_arrays([_pandas_array(part[name]) for name in names], names)
+                arrays = [_pandas_array(part.iloc[:, places[name]]) for name in names]
+                yield pa.RecordBatch.from_arrays(arrays, names)
         elif _is_lazy(self._table):
             lazy = self._table.select(names)
             streams = hasattr(lazy, "collect_batches")  # Polars 1.34

@@ -118,7 +118,7 @@ def resolve(strategy: str | Strategy, **options: Any) -> Strategy:
     if strategy not in REGISTRY:
         from difflib import get_close_matches
 
-        close = get_close_matches(strategy.lower().replace("-", "_"), REGISTRY, n=1)
+        close = get_close_matches(strategy.lower().replace("-", "_").replace("_plusplus", "++"), REGISTRY, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"strategy: no strategy is called {strategy!r}; {hint}the names are {', '.join(REGISTRY)}")
     return REGISTRY[strategy](**options)

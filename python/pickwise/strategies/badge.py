@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pickwise import _native
 from pickwise.arrays import as_points
-from pickwise.options import as_seed
+from pickwise.options import as_flag, as_seed
 from pickwise.strategies.joint import Joint, Needs, as_predictions, choose_rows
 from pickwise.strategies.uncertainty import Margin
 
@@ -44,6 +44,10 @@ class Badge(Joint):
     name: ClassVar[str] = "badge"
     needs: ClassVar[Needs] = "predictions"
     from_logits: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "from_logits", as_flag(self.from_logits, "from_logits"))
 
     @property
     def ranking(self) -> Margin:

@@ -35,11 +35,17 @@ def as_option(strategy: str | Strategy) -> str | dict[str, Any]:
     return strategy if isinstance(strategy, str) else {"strategy": strategy.name, **strategy.options}
 
 
-def from_option(option: Any) -> Strategy:
+def from_option(option: Any, name: str = "strategy") -> Strategy:
     """Make the strategy that is an option of another: of a name, a strategy, or what `as_option` wrote."""
     from pickwise.strategies import resolve
 
-    return resolve(**option) if isinstance(option, dict) else resolve(option)
+    try:
+        return resolve(**option) if isinstance(option, dict) else resolve(option)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if not text.startswith("strategy: "):
+            raise
+        raise type(error)(f"{name}: {text.removeprefix('strategy: ')}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pickwise import _native
 from pickwise.approximate import approximate_neighbours
 from pickwise.arrays import below
-from pickwise.options import as_count
+from pickwise.options import as_count, as_flag
 from pickwise.strategies.joint import Joint
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Neighbourly(Joint):
         super().__post_init__()
         if self.neighbours is not None:
             object.__setattr__(self, "neighbours", as_count(self.neighbours, "neighbours", least=1))
+        object.__setattr__(self, "approximate", as_flag(self.approximate, "approximate"))
 
     def graph(self, points: Points) -> Graph:
         """Find the neighbours of all rows."""
@@ -73,8 +74,12 @@ class Neighbourly(Joint):
             return Graph(np.array([0, 1]), np.zeros(1, np.uint32), np.zeros(1))
         if self.approximate:
             found = approximate_neighbours(points.embeddings, self.metric, nearest, user=self.name)
-            return Graph(*_native.mutual(*found))
-        return Graph(*_native.neighbours(points.embeddings, self.metric, nearest=nearest, mutual=True))
+            graph = Graph(*_native.mutual(*found))
+        else:
+            graph = Graph(*_native.neighbours(points.embeddings, self.metric, nearest=nearest, mutual=True))
+        if not np.isfinite(graph.distances).all():
+            raise ValueError("embeddings: distances are too large for float64; scale the rows down")
+        return graph
 
 
 def known(points: Points) -> int:

@@ -62,7 +62,7 @@ class Hybrid(Joint):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "factor", as_count(self.factor, "factor", least=1))
-        by, then = from_option(self.by), from_option(self.then)
+        by, then = from_option(self.by, "by"), from_option(self.then, "then")
         for name, chosen in (("by", by), ("then", then)):
             if isinstance(getattr(self, name), dict):
                 object.__setattr__(self, name, chosen)

@@ -84,7 +84,7 @@ class Scored(Joint):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chosen = from_option(self.score)
+        chosen = from_option(self.score, "score")
         if isinstance(self.score, dict):
             object.__setattr__(self, "score", chosen)
         if not isinstance(chosen, Ranking) or not chosen.needs_matrix or chosen.noise is not None:

@@ -84,6 +84,8 @@ class ProbCover(Joint):
             mine = labels[some] == cluster
             if len(others) and mine.any():
                 stranger[mine] = _native.nearest(matrix[some[mine]], others, self.metric)[1]
+        if np.isinf(stranger).all():
+            return 1.0  # all rows are alike: whatever its size, a ball holds them all
         # A ball is pure up to the nearest row of another cluster.
         radius = float(np.quantile(stranger, _IMPURE, method="lower"))
         if not 0 < radius < np.inf:

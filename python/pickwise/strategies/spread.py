@@ -50,7 +50,7 @@ class Spread(Joint):
         super().__post_init__()
         if self.prefilter is not None:
             object.__setattr__(self, "prefilter", as_count(self.prefilter, "prefilter", least=1))
-        by = from_option(self.prefilter_by)
+        by = from_option(self.prefilter_by, "prefilter_by")
         if isinstance(self.prefilter_by, dict):
             object.__setattr__(self, "prefilter_by", by)
         if not isinstance(by, Ranking):

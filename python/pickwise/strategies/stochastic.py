@@ -44,7 +44,7 @@ class Sampling(Strategy):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        chosen = from_option(self.score)
+        chosen = from_option(self.score, "score")
         if isinstance(self.score, dict):
             object.__setattr__(self, "score", chosen)
         if not isinstance(chosen, Ranking) or not chosen.needs_matrix or chosen.noise is not None:

@@ -29,6 +29,17 @@ pub struct Exec<'a> {
 }
 
 impl Exec<'_> {
+    /// Whether work is to go on.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn go_on(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+
     /// Workers that [`Exec::for_each_range`] will use for so many rows.
     pub(crate) fn workers(&self, rows: usize, row_bytes: usize) -> usize {
         let threads = self.pool.map_or(1, ThreadPool::current_num_threads);

@@ -271,7 +271,7 @@ pub(crate) fn neighbours<'py>(
     let metric = self::metric(metric)?;
     let reach = match (nearest, within) {
         (Some(count), None) => Reach::Nearest(count),
-        (None, Some(radius)) => Reach::Within(radius),
+        (None, Some(radius)) if !mutual => Reach::Within(radius),
         _ => return Err(PyValueError::new_err("expected nearest or within")),
     };
     let size = view.cols().saturating_mul(view.kind().size());
@@ -301,9 +301,10 @@ pub(crate) fn distances_before<'py>(
     let rows = parse::slice::<i64>(rows, b"i", "rows")?;
     let labelled = slice(labelled, b"i", "labelled")?.unwrap_or(&[]);
     let centers = centers.map(|c| matrix(c, "centers")).transpose()?;
+    let known = rows.len() + labelled.len() + centers.map_or(0, |c| c.rows());
     let bytes = view
         .cols()
-        .saturating_mul(8 * rows.len())
+        .saturating_mul(8 * known)
         .saturating_mul(rows.len());
     let distances = enter(py, None, |door| {
         door.run(bytes, |exec| {

@@ -131,6 +131,27 @@ impl<'a, P: Precision, E: LoadAs<P>> Row<'a, P, E> {
         }
     }
 
+    /// Calls `f` with the vectors of the row and where each begins, and which of two sums
+    /// it is to go to: one alone would wait for itself.
+    ///
+    /// # Safety
+    /// The CPU must have `I`.
+    #[inline(always)]
+    unsafe fn each<I: Isa>(&self, mut f: impl FnMut(P::Lanes<I>, usize, bool)) {
+        let n = P::Lanes::<I>::N;
+        let pairs = self.len / (2 * n) * 2 * n;
+        // SAFETY: the caller vouches for the CPU; multiples of the lanes below the length.
+        unsafe {
+            for at in (0..pairs).step_by(2 * n) {
+                f(self.vector::<I>(at), at, false);
+                f(self.vector::<I>(at + n), at + n, true);
+            }
+            for at in (pairs..self.len).step_by(n) {
+                f(self.vector::<I>(at), at, false);
+            }
+        }
+    }
+
     /// # Safety
     /// The CPU must have `I`; `at` is a multiple of the lanes below the length.
     #[inline(always)]
@@ -153,13 +174,18 @@ fn real<P: Precision>(x: f64) -> P::Elem {
     <P::Elem as Real>::of(x)
 }
 
-/// The sum of the lanes, always in the same order.
+/// The sum of the lanes, in `f64`, always in the same order.
 #[inline(always)]
 fn total<V: Lanes>(lanes: V) -> f64 {
-    let mut numbers = [V::Elem::default(); 16];
+    let [low, high] = lanes.widen();
+    let mut sum = if V::N == 16 { low.add(high) } else { low };
+    sum = sum.add(sum.swap::<4>());
+    sum = sum.add(sum.swap::<2>());
+    sum = sum.add(sum.swap::<1>());
+    let mut numbers = [0.0; 8];
     // SAFETY: room for all lanes.
-    unsafe { lanes.store(numbers.as_mut_ptr()) };
-    numbers[..V::N].iter().fold(0.0, |sum, x| sum + x.to_f64())
+    unsafe { sum.store(numbers.as_mut_ptr()) };
+    numbers[0]
 }
 
 /// Whether a squared length is one that lanes can work with.
@@ -187,7 +213,6 @@ impl<P: Precision, E: LoadAs<P>> Op for Sum<'_, P, E> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) -> Self::Out {
-        let n = P::Lanes::<I>::N;
         let dims = self.matrix.cols();
         let mut sum = vec![real::<P>(0.0); dims.next_multiple_of(16)];
         for at in self.rows {
@@ -195,12 +220,16 @@ impl<P: Precision, E: LoadAs<P>> Op for Sum<'_, P, E> {
             // SAFETY: dispatch vouches for the CPU; vectors of a row, and a sum as long.
             unsafe {
                 let zero = P::Lanes::<I>::new(real::<P>(0.0));
-                let mut squares = [zero; 2];
-                for (i, at) in (0..dims).step_by(n).enumerate() {
-                    let x = row.vector::<I>(at);
-                    squares[i % 2] = x.fma(x, squares[i % 2]);
-                }
-                let squared = total(squares[0].add(squares[1]));
+                let mut squares = (zero, zero);
+                row.each::<I>(|x, _, second| {
+                    let sum = if second {
+                        &mut squares.1
+                    } else {
+                        &mut squares.0
+                    };
+                    *sum = x.fma(x, *sum);
+                });
+                let squared = total(squares.0.add(squares.1));
                 if !is_usable(squared) {
                     let scale = inverse_length(self.matrix, at).ok_or(at)?;
                     for (col, sum) in sum[..dims].iter_mut().enumerate() {
@@ -210,11 +239,10 @@ impl<P: Precision, E: LoadAs<P>> Op for Sum<'_, P, E> {
                     continue;
                 }
                 let scale = zero.splat(real::<P>(1.0 / squared.sqrt()));
-                for at in (0..dims).step_by(n) {
+                row.each::<I>(|x, at, _| {
                     let to = sum.as_mut_ptr().add(at);
-                    let x = row.vector::<I>(at);
                     x.fma(scale, P::Lanes::<I>::load(to)).store(to);
-                }
+                });
             }
         }
         Ok(sum[..dims].iter().map(|x| x.to_f64()).collect())
@@ -237,22 +265,24 @@ impl<P: Precision, E: LoadAs<P>> Op for Project<'_, P, E> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        let n = P::Lanes::<I>::N;
-        let dims = self.matrix.cols();
         for (at, out) in self.rows.zip(self.out) {
             let row = Row::<P, E>::new(self.matrix, at, self.spare);
             // SAFETY: dispatch vouches for the CPU; vectors of a row, and a mean as long.
             unsafe {
                 let zero = P::Lanes::<I>::new(real::<P>(0.0));
-                let (mut squares, mut products) = ([zero; 2], [zero; 2]);
-                for (i, at) in (0..dims).step_by(n).enumerate() {
-                    let x = row.vector::<I>(at);
-                    squares[i % 2] = x.fma(x, squares[i % 2]);
+                let (mut squares, mut products) = ((zero, zero), (zero, zero));
+                row.each::<I>(|x, at, second| {
                     let mean = P::Lanes::<I>::load(self.mean.as_ptr().add(at));
-                    products[i % 2] = x.fma(mean, products[i % 2]);
-                }
-                let squared = total(squares[0].add(squares[1]));
-                let product = total(products[0].add(products[1]));
+                    let (square, product) = if second {
+                        (&mut squares.1, &mut products.1)
+                    } else {
+                        (&mut squares.0, &mut products.0)
+                    };
+                    *square = x.fma(x, *square);
+                    *product = x.fma(mean, *product);
+                });
+                let squared = total(squares.0.add(squares.1));
+                let product = total(products.0.add(products.1));
                 *out = if is_usable(squared) {
                     product / squared.sqrt()
                 } else {

@@ -148,7 +148,11 @@ unsafe fn measure<V: Lanes<Elem = f64>>(
     let mut squared = [0.0; 8];
     for (i, squared) in squared.iter_mut().enumerate() {
         let (row, centre) = (rows[i / 4], centres[i % 4]);
-        *squared = own[i] * beside[i];
+        // Not the product, which would be NaN for an infinite distance.
+        *squared = match (own[i], beside[i]) {
+            (0.0, _) | (_, 0.0) => 0.0,
+            (own, beside) => own * beside,
+        };
         if join == Join::Gradients {
             let lengths = parts.squared_length(row) + parts.squared_length(centre);
             *squared = lengths - 2.0 * *squared;

@@ -118,9 +118,13 @@ pub fn distances_before(
             )));
         }
         let others = Space::new(centers, metric, exec.simd);
-        (0..centers.rows()).for_each(|row| known.push(&others.row(row)));
+        for row in 0..centers.rows() {
+            exec.go_on()?;
+            known.push(&others.row(row));
+        }
     }
     for row in labelled.iter().chain(rows) {
+        exec.go_on()?;
         known.push(&space.row(*row as usize));
     }
     let before = known.len() - rows.len();

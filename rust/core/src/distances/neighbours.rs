@@ -130,13 +130,25 @@ pub fn neighbours(
             "neighbours: expected fewer than the {rows} rows, got {count}"
         )));
     }
+    if rows == 0 || matrix.cols() == 0 {
+        return Err(Error::Shape(format!(
+            "embeddings: expected rows and dimensions, got the shape ({rows}, {})",
+            matrix.cols()
+        )));
+    }
     let space = Space::new(*matrix, metric, exec.simd);
     let (mean, largest) = space.check(exec, "embeddings", |_| true)?;
     let screen = (1.0 / SAFE..SAFE).contains(&largest).then(|| {
         let mut screen = Screen::new(mean.iter().map(|x| *x as f32).collect());
-        (0..rows).for_each(|row| screen.push(&space.row(row)));
+        let is_on = |_: &usize| !exec.cancel.load(Ordering::Relaxed);
+        (0..rows)
+            .take_while(is_on)
+            .for_each(|row| screen.push(&space.row(row)));
         screen
     });
+    if exec.cancel.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled);
+    }
     let search = Search {
         exec,
         space,
@@ -263,9 +275,14 @@ impl Search<'_> {
             });
             kept.extend((0..some.len()).map(|i| Kept::new(self, screen, pack.norms[i])));
         }
-        let block = (CACHED / (width * size_of::<f32>())).next_multiple_of(8);
+        let block = (CACHED / (width * size_of::<f32>()))
+            .max(1)
+            .next_multiple_of(8);
         for first in (0..self.space.rows()).step_by(block) {
             let others = first..self.space.rows().min(first + block);
+            if self.is_too_much(&kept) || self.exec.cancel.load(Ordering::Relaxed) {
+                return;
+            }
             for (pack, kept) in worker.packs.iter_mut().zip(kept.chunks_mut(PACK)) {
                 let mut bars = [0.0; PACK];
                 for (bar, kept) in bars.iter_mut().zip(kept.iter()) {
@@ -283,6 +300,19 @@ impl Search<'_> {
         for (kept, row) in kept.into_iter().zip(rows) {
             add(self.settle(screen, worker, kept, row));
         }
+    }
+
+    /// Whether there are more neighbours than may be kept; says so to the other workers.
+    fn is_too_much(&self, kept: &[Kept]) -> bool {
+        if matches!(self.reach, Reach::Nearest(_)) {
+            return false;
+        }
+        let count: usize = kept.iter().map(|kept| kept.list.len()).sum();
+        let is_too_much = count > self.most;
+        if is_too_much {
+            self.found.fetch_add(count, Ordering::Relaxed);
+        }
+        is_too_much
     }
 
     /// The neighbours of a row among what screening has kept.
@@ -318,6 +348,15 @@ impl Search<'_> {
     fn scan(&self, worker: &mut Worker, row: usize) -> Vec<Near> {
         let mut near: Vec<Near> = Vec::new();
         for first in (0..self.space.rows()).step_by(STEP) {
+            if self.exec.cancel.load(Ordering::Relaxed) {
+                break;
+            }
+            if let Reach::Nearest(count) = self.reach
+                && near.iter().filter(|(squared, _)| *squared == 0.0).count() >= count
+            {
+                // Rows are gone through in order: no other copy comes before these.
+                break;
+            }
             let others = first..self.space.rows().min(first + STEP);
             let others: Vec<u32> = others
                 .filter(|other| *other != row)

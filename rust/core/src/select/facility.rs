@@ -73,6 +73,7 @@ pub fn facility_location(exec: &Exec<'_>, options: &FacilityLocation<'_>) -> Res
     let mut heap = options.first_gains(exec, &gate, &covered)?;
     let mut out = Gains::default();
     while out.picks.len() < options.k {
+        exec.go_on()?;
         let Some(mut top) = heap.pop() else { break };
         let row = top.row as usize;
         if !gate.admits(row) {
@@ -93,9 +94,6 @@ pub fn facility_location(exec: &Exec<'_>, options: &FacilityLocation<'_>) -> Res
         out.picks.push(row);
         out.gains.push(top.gain);
         exec.done.fetch_add(1, Relaxed);
-        if exec.cancel.load(Relaxed) {
-            return Err(Error::Cancelled);
-        }
     }
     Ok(out)
 }

@@ -5,8 +5,6 @@
 //! good. Every algorithm asks [`Gate::admits`] before it picks a row, and tells
 //! [`Gate::take`] afterwards.
 
-use std::sync::atomic::Ordering;
-
 use super::k_center::KCenter;
 use crate::distances::{Best, Centres, Metric, Space, Sweep};
 use crate::error::{Error, Result};
@@ -93,7 +91,8 @@ impl<'a> Limits<'a> {
         }
         if let Some(Budget { costs, .. }) = self.budget {
             fits("costs", costs.len(), rows)?;
-            let is_bad = |cost: &f64| !(*cost > 0.0 && *cost < f64::INFINITY);
+            // So that one over them is a number, too.
+            let is_bad = |cost: &f64| !(1e-300..f64::INFINITY).contains(cost);
             if let Some(row) = costs.iter().position(is_bad) {
                 return Err(Error::Value(format!(
                     "costs: row {row} has {}; expected finite numbers above 0",
@@ -243,9 +242,7 @@ pub fn admit(
         if admitted.len() == k {
             break;
         }
-        if exec.cancel.load(Ordering::Relaxed) {
-            return Err(Error::Cancelled);
-        }
+        exec.go_on()?;
         let row = usize::try_from(*row).ok().filter(|row| *row < rows);
         let row = row.ok_or_else(|| Error::Option(format!("order: expected rows below {rows}")))?;
         if gate.admits(row) {

@@ -89,6 +89,14 @@ pub fn ranked_batch(
         ..KCenter::new(options.k, options.metric)
     };
     cover.fits(matrix)?;
+    if let Order::Product { targets, centers } = options.order
+        && (centers.map(|c| (c.rows(), c.cols()))
+            != options.centers.map(|c| (c.rows(), targets.cols())))
+    {
+        return Err(Error::Shape(
+            "targets: expected those of each labelled row, as many as the pool's".into(),
+        ));
+    }
     let space = match options.order {
         Order::Ranked { uncertainty, .. } if uncertainty.len() != matrix.rows() => {
             return Err(Error::Shape(format!(
@@ -285,6 +293,7 @@ impl Search<'_> {
             if !is_first {
                 break;
             }
+            self.exec.go_on()?;
             block.retain(|row| *row != best.row);
             if self.rules.admits(best.row as usize) {
                 self.pick(best.row as usize)?;

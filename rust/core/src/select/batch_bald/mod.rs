@@ -223,7 +223,7 @@ impl<'a> Greedy<'a> {
             factor: greedy.gate.worth(row, 1.0),
         };
         let entries = scores.iter().enumerate().map(entry);
-        let entries: Vec<Entry> = entries.filter(|e| greedy.admits(e.row)).collect();
+        let entries: Vec<Entry> = entries.filter(|e| !greedy.barred[e.row]).collect();
         greedy.heap = entries.into();
         greedy
     }
@@ -293,6 +293,7 @@ impl<'a> Greedy<'a> {
             while let Some(top) = self.heap.peek()
                 && top.may_beat(best.as_ref())
             {
+                self.exec.go_on()?;
                 let level = self.next_level(top).filter(|_| self.admits(top.row));
                 if level.is_some_and(|level| counts[level] == limits[level]) {
                     break;

@@ -99,6 +99,11 @@ pub fn d2_sampling(
 ) -> Result<Cover> {
     let cover = options.as_cover();
     cover.fits(matrix)?;
+    if options.centers.is_some() && options.predictions.is_some() {
+        return Err(Error::Option(
+            "centers: expected none with predictions, as they have no gradients".into(),
+        ));
+    }
     let space = match options.predictions {
         None => Space::new(*matrix, options.metric, exec.simd),
         Some(predictions) => {
@@ -113,8 +118,12 @@ pub fn d2_sampling(
     let mut rules = Rules::new(matrix.rows(), &cover, gate);
     let (mean, largest) = space.check(exec, "embeddings", |row| rules.is_used(row))?;
     let candidates = rules.covered();
-    let open = candidates.iter().filter(|row| rules.admits(**row as usize));
-    let k = options.k.min(open.count());
+    let mut open = 0;
+    for row in &candidates {
+        exec.go_on()?;
+        open += usize::from(rules.admits(*row as usize));
+    }
+    let k = options.k.min(open);
     let sampler = Sampler {
         exec,
         space,

@@ -168,7 +168,7 @@ impl Task<'_> {
             engine.search(&mut self.rules, &mut trace, k)?;
             self.rules.measure();
             radius = engine.search(&mut self.rules, &mut trace, usize::MAX)?;
-        } else if !covered.is_empty() {
+        } else if covered.len() > self.options.outliers {
             radius = Some(f64::INFINITY);
         }
         Ok(Cover {
