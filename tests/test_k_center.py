@@ -426,9 +426,13 @@ def test_nothing_is_written_to():
 def test_progress():
     x = np.random.default_rng(0).normal(size=(60_000, 60)).astype(np.float32)
     told = []
-    cover = pw.k_center(x, 150, progress=lambda picks, wanted, radius: told.append((picks, wanted, radius)))
-    assert told[-1] == (150, 150, cover.radius)
-    assert [picks for picks, _, _ in told] == sorted(picks for picks, _, _ in told)
+    for k in (150, 600, 2400, 9600):  # until it takes long enough to be told of
+        told.clear()
+        cover = pw.k_center(x, k, progress=lambda picks, wanted, radius: told.append((picks, wanted, radius)))
+        assert told[-1] == (k, k, cover.radius)
+        assert [picks for picks, _, _ in told] == sorted(picks for picks, _, _ in told)
+        if len(told) > 1:
+            break
     assert len(told) > 1
     selected = []
     pw.select(x, 150, "k_center", progress=lambda picks, wanted: selected.append((picks, wanted)))
@@ -438,7 +442,7 @@ def test_progress():
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match=r"stopped"):
-        pw.k_center(x, 2000, progress=stop)
+        pw.k_center(x, 9600, progress=stop)
     pytest.importorskip("tqdm")
     pw.k_center(x[:1000], 5, progress=True)
 
