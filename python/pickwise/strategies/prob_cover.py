@@ -143,7 +143,7 @@ def prob_cover(
     ImportError
         If scikit-learn is not installed, and no radius is given.
     TypeError, ValueError
-        As `k_center` does, and if the balls hold so many rows that their list would pass 1.6 GB.
+        As `k_center` does, and if the balls hold so many rows that there are over 400 million pairs.
 
     See Also
     --------
@@ -152,7 +152,8 @@ def prob_cover(
     Notes
     -----
     After [1]_, greedily and lazily. All rows meet all others once, in single precision; only those that are too near
-    the radius to tell are measured exactly. 4 bytes for each pair within the radius.
+    the radius to tell are measured exactly. Memory at the peak: a float32 copy of the embeddings, and about 10 bytes for
+    each pair within the radius.
 
     References
     ----------
