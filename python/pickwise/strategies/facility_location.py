@@ -96,8 +96,8 @@ def facility_location(
     -----
     After [1]_ and [2]_: what is picked one by one is at least 63 % as good as the best there is [3]_. All rows meet all
     others once, in single precision, and only the nearest are measured exactly: rows² · dims steps, and at the
-    peak memory for a float32 copy of the embeddings and about 50 bytes a neighbour. What a row adds only falls as others
-    are picked, so few are looked at more than once.
+    peak memory for a float32 copy of the embeddings and about 50 bytes a neighbour. What a row adds only falls as
+    others are picked, so few are looked at more than once.
 
     References
     ----------

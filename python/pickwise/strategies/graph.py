@@ -47,8 +47,8 @@ class Neighbourly(Joint):
     Parameters
     ----------
     neighbours : int, optional
-        How many: more are more exact and cost memory, about 50 bytes each. By default twice the part of the pool that each
-        pick and labelled row has to stand for, from 32 to 256. With all other rows the graph is complete.
+        How many: more are more exact and cost memory, about 50 bytes each. By default twice the part of the pool that
+        each pick and labelled row has to stand for, from 32 to 256. With all other rows the graph is complete.
     approximate : bool
         Find them by usearch: nearly all of them, and not always the same, but of millions of rows. Exactly it
         takes rows² steps.

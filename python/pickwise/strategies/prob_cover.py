@@ -152,8 +152,8 @@ def prob_cover(
     Notes
     -----
     After [1]_, greedily and lazily. All rows meet all others once, in single precision; only those that are too near
-    the radius to tell are measured exactly. Memory at the peak: a float32 copy of the embeddings, and about 10 bytes for
-    each pair within the radius.
+    the radius to tell are measured exactly. Memory at the peak: a float32 copy of the embeddings, and about 10 bytes
+    for each pair within the radius.
 
     References
     ----------

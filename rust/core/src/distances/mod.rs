@@ -25,9 +25,10 @@ pub use density::density;
 pub(crate) use exact::{Best, Sweep};
 pub(crate) use joint::{Beside, Join};
 pub use nearest::{Nearest, distances_before, nearest};
+pub(crate) use neighbours::are_lists;
 pub use neighbours::{Neighbours, Reach, neighbours};
 pub(crate) use prepare::shift_rows;
-pub(crate) use screen::{GROUP, GROUPS, Pack, Screen, Screened};
+pub(crate) use screen::{GROUP, GROUPS, Pack, SAFE, Screen, Screened};
 pub(crate) use space::{NARROW, Space};
 
 /// How far two rows are from each other.

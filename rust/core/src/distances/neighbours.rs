@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::screen::{GROUP, GROUPS, Pack, Screen};
+use super::screen::{GROUP, GROUPS, Pack, SAFE, Screen};
 use super::{Best, Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -24,9 +24,6 @@ const CACHED: usize = 256 << 10;
 const SPARE: usize = 16;
 /// Rows measured exactly at a time where all are.
 const STEP: usize = 256;
-/// Numbers of other magnitudes have no squares in `f32`.
-const SAFE: f64 = (1_u64 << 40) as f64;
-
 /// Whom a row has as neighbours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reach {
@@ -53,13 +50,7 @@ impl Neighbours {
     /// # Errors
     /// [`Error::Shape`].
     pub fn checked(&self) -> Result<()> {
-        let rows = self.starts.len().saturating_sub(1);
-        let is_sound = self.starts.first() == Some(&0)
-            && self.starts.is_sorted()
-            && self.starts.last() == Some(&(self.rows.len() as i64))
-            && self.rows.iter().all(|row| (*row as usize) < rows)
-            && self.distances.len() == self.rows.len();
-        if is_sound {
+        if are_lists(&self.starts, &self.rows) && self.distances.len() == self.rows.len() {
             return Ok(());
         }
         Err(Error::Shape(
@@ -108,6 +99,15 @@ impl Neighbours {
         }
         out
     }
+}
+
+/// Whether these are lists of rows, one for each row: where each begins, and the lists.
+pub(crate) fn are_lists(starts: &[i64], rows: &[u32]) -> bool {
+    let count = starts.len().saturating_sub(1);
+    starts.first() == Some(&0)
+        && starts.is_sorted()
+        && starts.last() == Some(&(rows.len() as i64))
+        && rows.iter().all(|row| (*row as usize) < count)
 }
 
 /// Finds the neighbours of all rows of `matrix`, `most` of them in all.

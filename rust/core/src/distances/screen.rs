@@ -23,6 +23,8 @@ use crate::simd::{Isa, Lanes, Op, Simd, dispatch};
 const RUN: usize = 128;
 /// Centres that a tile measures at once, at most.
 const TILE: usize = 8;
+/// Magnitudes (and their inverses) whose squares are safe in `f32`.
+pub(crate) const SAFE: f64 = (1_u64 << 40) as f64;
 /// Rows that go through the lanes side by side.
 pub(crate) const GROUP: usize = 16;
 /// Groups of rows in a tile, at most.

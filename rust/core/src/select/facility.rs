@@ -13,6 +13,7 @@ use std::collections::{BinaryHeap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::gate::{Gate, Limits};
+use crate::distances::are_lists;
 use crate::error::{Error, Result};
 use crate::parallel::{Disjoint, Exec};
 
@@ -107,12 +108,8 @@ impl FacilityLocation<'_> {
             values,
         } = self.graph;
         let rows = starts.len().saturating_sub(1);
-        let is_sound = starts.first() == Some(&0)
-            && starts.is_sorted()
-            && starts.last() == Some(&(ends.len() as i64))
-            && ends.iter().all(|row| (*row as usize) < rows)
-            && values.is_none_or(|values| values.len() == ends.len());
-        if !is_sound {
+        let is_sound = values.is_none_or(|values| values.len() == ends.len());
+        if !is_sound || !are_lists(starts, ends) {
             return Err(Error::Shape(
                 "graph: expected rows of neighbours in the pool".into(),
             ));

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::k_center::bounds::{COUNTABLE, PRICE, SAFE};
-use crate::distances::{Best, Centres, GROUP, GROUPS, Pack, Screen, Space, shift_rows};
+use super::super::k_center::bounds::{COUNTABLE, PRICE};
+use crate::distances::{Best, Centres, GROUP, GROUPS, Pack, SAFE, Screen, Space, shift_rows};
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::distances::{
-    Best, Centres, GROUP, GROUPS, NARROW, Pack, Screen, Screened, Space, Sweep,
+    Best, Centres, GROUP, GROUPS, NARROW, Pack, SAFE, Screen, Screened, Space, Sweep,
 };
 use crate::error::Result;
 use crate::parallel::{Disjoint, Exec};
@@ -22,8 +22,6 @@ const SHOW: usize = 1024;
 pub(in crate::select) const PRICE: u64 = 8;
 /// Rows that may be measured once more without a thought.
 const SLACK: u64 = 16;
-/// Magnitudes (and their inverses) whose squares are safe in `f32`.
-pub(in crate::select) const SAFE: f64 = (1_u64 << 40) as f64;
 /// Centres whose numbers `f32` can count.
 pub(in crate::select) const COUNTABLE: usize = 1 << 24;
 
