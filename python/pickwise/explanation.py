@@ -11,6 +11,7 @@ import numpy as np
 
 from pickwise import _native, arrow
 from pickwise.arrays import BLOCK_BYTES, as_numpy, as_rows, is_array_like, row_count, stacked
+from pickwise.frames import pandas_frame, polars_frame
 from pickwise.options import as_count
 from pickwise.pools import is_path_like, open_pool
 from pickwise.ranking import is_matrix_like
@@ -94,16 +95,7 @@ class Explanation:
         ImportError
             If Polars is not installed.
         """
-        try:
-            import polars as pl
-        except ImportError as error:
-            raise ImportError("to_polars needs polars; install it with pip install 'pickwise[polars]'") from error
-        return pl.DataFrame(
-            {
-                name: pl.Series(column.tolist(), dtype=pl.String) if column.dtype == object else column
-                for name, column in self.columns.items()
-            }
-        )
+        return polars_frame(self.columns)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a pandas DataFrame with the same columns.
@@ -113,11 +105,7 @@ class Explanation:
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas; install it with pip install 'pickwise[pandas]'") from error
-        return pd.DataFrame(self.columns)
+        return pandas_frame(self.columns)
 
 
 def explain(selection: Selection, probabilities: Any, classes: Any, top: Any) -> Explanation:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pickwise.frames import pandas_frame, polars_frame
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -188,12 +190,7 @@ class Selection:
         ImportError
             If Polars is not installed.
         """
-        try:
-            import polars as pl
-        except ImportError as error:
-            raise ImportError("to_polars needs polars; install it with pip install 'pickwise[polars]'") from error
-        ids = self.ids if self.ids.dtype == np.int64 else pl.Series(self.ids.tolist(), dtype=pl.String)
-        return pl.DataFrame({"id": ids, "index": self.indices, "score": self.scores})
+        return polars_frame({"id": self.ids, "index": self.indices, "score": self.scores})
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a pandas DataFrame with the columns ``id``, ``index`` and ``score``, best first.
@@ -203,11 +200,7 @@ class Selection:
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas; install it with pip install 'pickwise[pandas]'") from error
-        return pd.DataFrame({"id": self.ids, "index": self.indices, "score": self.scores})
+        return pandas_frame({"id": self.ids, "index": self.indices, "score": self.scores})
 
 
 class Nearest(NamedTuple):
