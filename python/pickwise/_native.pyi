@@ -99,6 +99,7 @@ class TopK:
         rows: int,
         *,
         ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None,
+        positions: int | NDArray[np.int64] | None = None,
         exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None,
         skip_invalid: bool = False,
         progress: Callable[[int], object] | None = None,

@@ -57,6 +57,15 @@ class Rows:
         """Yield 2-D arrays from the first row to the last; each is valid until the next is asked for."""
         return self._blocks()
 
+    def some(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Copy a few rows, by their places in ascending order."""
+        found, done = [], 0
+        for block in self.blocks():
+            first, last = np.searchsorted(places, (done, done + len(block)))
+            found.append(block[places[first:last] - done])
+            done += len(block)
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
 
 def as_rows(x: Any, name: str, *, min_classes: int = 2, allow_empty: bool = False) -> Rows:
     """Borrow the numbers of an array-like object.

@@ -6,12 +6,15 @@ all. Nothing is copied: every NumPy array made here looks into the Arrow buffers
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Rows: TypeAlias = "int | NDArray[np.int64]"
+"""Where the values of an array are in their column: the row of the first, or one each."""
 
 
 def is_arrow(x: object) -> bool:
@@ -74,17 +77,17 @@ def matrices(column: Any, name: str) -> list[NDArray[Any]]:
     return found
 
 
-def values(array: Any, name: str, start: int = 0) -> NDArray[Any]:
-    """View an Arrow array of numbers as NumPy, without nulls; `start` is the row that the array begins at."""
+def values(array: Any, name: str, rows: Rows = 0) -> NDArray[Any]:
+    """View an Arrow array of numbers as NumPy, without nulls; `rows` are where it is, for messages."""
     import pyarrow as pa
 
-    _refuse_nulls(array, name, start)
+    refuse_nulls(array, name, rows)
     if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
         raise TypeError(f"{name}: expected floats, got Arrow type {array.type}")
     return np.asarray(array.to_numpy(zero_copy_only=True))
 
 
-def strings(column: Any, name: str, start: int = 0) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def strings(column: Any, name: str, rows: Rows = 0) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Read an array or column of strings as Arrow offsets into UTF-8 bytes."""
     import pyarrow as pa
 
@@ -94,7 +97,7 @@ def strings(column: Any, name: str, start: int = 0) -> tuple[NDArray[np.int64], 
     array = column.cast(pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
-    _refuse_nulls(array, name, start)
+    refuse_nulls(array, name, rows)
     if len(array) == 0:
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
     _, offsets, data = array.buffers()
@@ -119,12 +122,12 @@ def is_boolean(dtype: Any) -> bool:
     return bool(types.is_boolean(dtype))
 
 
-def matrix(array: Any, name: str, start: int, width: int | None) -> NDArray[Any]:
+def matrix(array: Any, name: str, rows: Rows, width: int | None) -> NDArray[Any]:
     """View an Arrow array of lists, each of `width` values (or as many as the first), as a matrix."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    _refuse_nulls(array, name, start)
+    refuse_nulls(array, name, rows)
     if pa.types.is_fixed_size_list(array.type):
         width = array.type.list_size
     else:
@@ -134,20 +137,31 @@ def matrix(array: Any, name: str, start: int, width: int | None) -> NDArray[Any]
         if ragged.size:
             row = int(ragged[0])
             raise ValueError(
-                f"{name}: row {start + row} holds {lengths[row]} values, expected {width} as in the rows before it"
+                f"{name}: row {row_of(rows, row)} holds {lengths[row]} values, expected {width} as in the rows before it"
             )
     flat = array.flatten()
     if flat.null_count:
-        row = start + _first_null(flat) // width
+        row = row_of(rows, _first_null(flat) // width)
         raise ValueError(f"{name}: row {row} holds a null; fill or drop it first")
     return values(flat, name).reshape(len(array), width)
 
 
-def _refuse_nulls(array: Any, name: str, start: int) -> None:
+def refuse_nulls(array: Any, name: str, rows: Rows) -> None:
+    """Raise a `ValueError` that names the first null."""
     if array.null_count:
-        row = start + _first_null(array)
+        row = row_of(rows, _first_null(array))
         raise ValueError(f"{name}: row {row} is null; fill or drop nulls first")
 
 
 def _first_null(array: Any) -> int:
     return int(np.argmin(array.is_valid().to_numpy(zero_copy_only=False)))
+
+
+def row_of(rows: Rows, at: int) -> int:
+    """Find where a value of an array is in its column."""
+    return rows + at if isinstance(rows, int) else int(rows[at])
+
+
+def row_numbers(rows: Rows, count: int) -> NDArray[np.int64]:
+    """List where the values of an array are in their column."""
+    return np.arange(rows, rows + count) if isinstance(rows, int) else rows

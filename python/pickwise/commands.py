@@ -318,6 +318,8 @@ def score(
         with writing(output) as writer, reporting(_shown(quiet), opened.rows) as report:
             for chunk, scores in _scores(opened, chosen):
                 ids = np.arange(rows, rows + len(scores)) if chunk.ids is None else chunk.ids
+                if opened.numbering is not None and isinstance(ids, np.ndarray):
+                    ids = opened.numbering.strings(ids)
                 writer.write({"id": ids, "score": scores})
                 rows += len(scores)
                 if report is not None:
@@ -357,7 +359,9 @@ def _refuse_embeddings(strategy: Strategy, **files: Path | None) -> None:
 
 
 def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
-    if output is not None and output.exists() and any(output.samefile(file) for file in find_files(pool)[1]):
+    if output is not None and output.exists() and any(
+        file.filesystem is None and output.samefile(file.path) for file in find_files(pool)[1]
+    ):
         raise ValueError(f"{output}: is the pool itself; write the result elsewhere")
     return open_pool(pool, probabilities=probabilities or None, id=id_column)
 

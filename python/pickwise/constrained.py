@@ -13,15 +13,13 @@ from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
 from pickwise.points import as_labelled, invalid, refuse_barred, warn_of_few
 from pickwise.ranking import Source, draw_by_rank, rank
+from pickwise.result import reported
 from pickwise.strategies import Random, SoftRank
 from pickwise.strategies.stochastic import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from numpy.typing import NDArray
 
-    from pickwise.ids import Ids
     from pickwise.limits import Limits, Wishes
     from pickwise.ranking import Request
     from pickwise.result import Selection
@@ -82,8 +80,8 @@ def _best(strategy: Ranking | SoftRank, source: Source, wanted: int, request: Re
     request = replace(request, clip=True)
     if isinstance(strategy, SoftRank):
         return draw_by_rank(strategy, source, wanted, request)
-    reducer = rank(strategy, source, wanted, request)
-    return reducer.finish(clip=True), reducer.rows
+    ranked = rank(strategy, source, wanted, request)
+    return ranked.finish(clip=True), ranked.rows
 
 
 def _within(
@@ -123,7 +121,8 @@ def _within(
             refuse_without_distance(limits, best.indices[order])
         free = free[~np.isin(free, order[bad])]
         skipped += int(bad.sum())
-    return replace(best, ids=best.ids[order], indices=best.indices[order], scores=best.scores[order], skipped=skipped)
+    chosen = {"ids": best.ids[order], "indices": best.indices[order], "scores": best.scores[order]}
+    return reported(replace(best, **chosen, skipped=skipped), best.report)
 
 
 def refuse_without_distance(limits: Limits, rows: NDArray[np.int64]) -> None:
@@ -165,7 +164,7 @@ class Votes:
             ranking = ranking.ranking  # a draw by a score
         self._ranking = ranking
         self._pool = pool
-        self._parts: list[NDArray[np.int64]] = []
+        self._classes = np.empty(0, np.int64)
         asks_for_rows = not isinstance(ranking.criterion(binary=False), str)
         if getattr(ranking, "task", "multiclass") != "multiclass" or not (asks_for_rows or ranking.is_of_committee):
             raise TypeError(
@@ -173,28 +172,25 @@ class Votes:
                 "pass the classes as groups, with max_per_group"
             )
         if ranking.is_of_committee:
-            self._parts.append(self._of_committee())
+            self._classes = self._of_committee()
 
     def listening(self, source: Source) -> Source:
         """Return the same source, which is listened to."""
-        if self._ranking.is_of_committee:
-            return source
+        return source if self._ranking.is_of_committee else replace(source, listener=self._listen)
 
-        def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
-            self._parts.clear()
-            for rows, ids in source.pieces():
-                assert isinstance(rows, Rows)  # noqa: S101 - it asked for them
-                from_logits = bool(getattr(self._ranking, "from_logits", False))
-                self._parts.append(predicted_classes(rows, from_logits=from_logits))
-                yield rows, ids
-
-        return replace(source, pieces=pieces)
+    def _listen(self, rows: Rows, positions: int | NDArray[np.int64]) -> None:
+        from_logits = bool(getattr(self._ranking, "from_logits", False))
+        classes = predicted_classes(rows, from_logits=from_logits)
+        last = (positions + len(classes) if isinstance(positions, int) else int(positions[-1]) + 1) if len(classes) else 0
+        if last > len(self._classes):
+            more = max(last, 2 * len(self._classes)) - len(self._classes)
+            self._classes = np.concatenate([self._classes, np.zeros(more, np.int64)])
+        self._classes[slice(positions, last) if isinstance(positions, int) else positions] = classes
 
     def of(self, rows: int) -> NDArray[np.int64]:
         """Return the classes, of a pool of so many rows."""
-        classes = np.concatenate(self._parts)
-        assert len(classes) == rows  # noqa: S101 - all were read
-        return classes.astype(np.int64, copy=False)
+        # Rows that were left out are of any.
+        return np.concatenate([self._classes, np.zeros(max(0, rows - len(self._classes)), np.int64)])[:rows]
 
     def _of_committee(self) -> NDArray[np.int64]:
         pool = self._pool

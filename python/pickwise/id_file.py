@@ -82,8 +82,9 @@ def _jsonl(path: Path) -> Sequence[object]:
 
 def _parquet(path: Path) -> Sequence[object]:
     from pickwise.pools.parquet import opened
+    from pickwise.pools.paths import File
 
-    with opened(path) as parquet:
+    with opened(File(str(path), str(path))) as parquet:
         name = _column(parquet.schema_arrow.names, path)
         column = parquet.read(columns=[name]).column(name)
     return items(as_ids(column, f"{path}: column {name!r}"))

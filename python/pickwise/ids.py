@@ -186,6 +186,16 @@ class Excluded:
         mask[self.positions[first:last] - start] = 1
         return mask
 
+    def at(self, positions: int | NDArray[np.int64], rows: int) -> NDArray[np.uint8] | None:
+        """Return the mask of so many rows: from a position on, or at positions that ascend."""
+        if isinstance(positions, int):
+            return self.between(positions, positions + rows)
+        if not rows:
+            return None
+        first, last = int(positions[0]), int(positions[-1])
+        mask = self.between(first, last + 1)
+        return None if mask is None else np.ascontiguousarray(mask[positions - first])
+
     def check(self, rows: int) -> None:
         """Raise a `ValueError` unless it is about a pool of so many rows."""
         if self.mask is not None and len(self.mask) != rows:

@@ -13,8 +13,20 @@ CoverProgress: TypeAlias = bool | Callable[[int, int, float], object] | None
 
 
 @contextmanager
-def reporting(progress: Progress, total: int | None, unit: str = "row") -> Iterator[Callable[[int], object] | None]:
+def reporting(
+    progress: Progress, total: int | None, unit: str = "row", *, size: int | None = None
+) -> Iterator[Callable[[int], object] | None]:
     """Yield what is to be called with the number of rows (or other units) done, or None where nobody listens.
+
+    Parameters
+    ----------
+    progress : bool or callable or None
+    total : int or None
+        Rows in all.
+    unit : str
+        What is counted.
+    size : int, optional
+        Bytes in all, which a bar shows as well.
 
     Raises
     ------
@@ -28,7 +40,14 @@ def reporting(progress: Progress, total: int | None, unit: str = "row") -> Itera
         yield lambda done: told(done, total)
     elif _wants_bar(progress):
         with _bar(total, unit) as bar:
-            yield lambda done: bar.update(done - bar.n)
+
+            def show(done: int) -> None:
+                if size is not None and total:
+                    read, seconds = size * done / total, bar.format_dict["elapsed"]
+                    bar.set_postfix_str(f"{read / 1e9:.2f} GB, {read / 1e6 / max(seconds, 1e-9):.0f} MB/s", refresh=False)
+                bar.update(done - bar.n)
+
+            yield show
     else:
         yield None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pickwise.arrays import Rows, as_scores, is_array_like, row_count
+from pickwise.checkpoint import Checkpoint
+from pickwise.engines import Local, as_engine
 from pickwise.ids import (
     Excluded,
     Ids,
@@ -20,41 +22,79 @@ from pickwise.ids import (
     refuse_other_kind,
     refuse_repeated,
     slice_ids,
+    take_ids,
 )
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
-from pickwise.pools import is_path_like, open_pool
-from pickwise.pools.table import is_table
+from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
+from pickwise.pools.records import is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
+from pickwise.report import Report
+from pickwise.result import reported
+from pickwise.scores import valid_scores
 from pickwise.strategies import PowerSampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from typing import TypeVar
 
     from numpy.typing import NDArray
 
+    from pickwise.engines.base import Intake, R
+    from pickwise.pools.files import OnFileError
     from pickwise.result import Selection
+    from pickwise.score_sample import ScoreSample
     from pickwise.strategies import Ranking, SoftRank
+
+    S = TypeVar("S", bound=Selection)
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
     """What `select` was asked for beside a pool, a strategy and `k`; it documents these."""
 
-    ids: Any
-    exclude: Any
-    exclude_ids: Any
-    ties: Ties
-    random_state: RandomState
-    invalid: Invalid
-    clip: bool
-    progress: Progress
-    probabilities: str | Sequence[str] | None
-    id: str | None
+    ids: Any = None
+    exclude: Any = None
+    exclude_ids: Any = None
+    ties: Ties = "first"
+    random_state: RandomState = None
+    invalid: Invalid = "raise"
+    clip: bool = False
+    progress: Progress = None
+    probabilities: Any = None
+    id: str | None = None
+    filters: Any = None
+    on_file_error: OnFileError = "raise"
+    engine: Any = "local"
+    checkpoint: Any = None
 
 
-def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer:
-    """Read a pool from its start to its end, and return the reducer that has taken it."""
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """A pool that was read from its start to its end.
+
+    Attributes
+    ----------
+    reducer : Reducer
+        What has taken it.
+    rows : int
+        Positions in the pool.
+    report : Report
+    source : Source
+    """
+
+    reducer: Reducer
+    rows: int
+    report: Report
+    source: Source
+
+    def finish(self, *, clip: bool) -> Selection:
+        """Return the selection, with ids as the caller knows them."""
+        return self.source.told(self.reducer.finish(clip=clip), self.report)
+
+
+def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
+    """Read a pool from its start to its end."""
     if source.rows == 0:
         raise ValueError(f"{source.name}: expected at least one row, got none")
     if source.rows is not None and k > source.rows:
@@ -68,31 +108,136 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Reducer
     reducer = Reducer(
         strategy,
         k,
-        exclude_ids=request.exclude_ids,
+        exclude_ids=source.numbers(request.exclude_ids) if given is None else request.exclude_ids,
         ties=request.ties,
         random_state=request.random_state,
         invalid=request.invalid,
     )
-    start = 0
-    with reporting(request.progress, source.rows) as report, closing(source.pieces()) as pieces:
-        for rows, own_ids in pieces:
-            end = start + (rows if isinstance(rows, int) else rows.shape[0])
-            reducer.take(
-                rows,
-                _ids_between(given, own_ids, start, end),
-                None if excluded is None else excluded.between(start, end),
-                name=source.name,
-                report=shifted(report, start),
-                locate=source.locate,
-            )
-            start = end
-            if report is not None:
-                report(start)
-    if given is not None and count_ids(given) != start:
-        raise ValueError(f"ids: expected {start}, one for each row, got {count_ids(given)}")
+    intake = Taking(strategy, given, excluded, source.name, samples=source.pool is not None, listener=source.listener)
+    reducer, report = run(reducer, source, intake, request)
+    rows = report.rows if source.rows is None else source.rows
+    if given is not None and count_ids(given) != rows:
+        raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
     if excluded is not None:
-        excluded.check(start)
-    return reducer
+        excluded.check(rows)
+    return Ranked(reducer, rows, report, source)
+
+
+@dataclass(frozen=True, eq=False)
+class Taking:
+    """How a `Reducer` takes the chunks of a pool."""
+
+    strategy: Ranking
+    given: Ids | None
+    excluded: Excluded | None
+    name: str
+    samples: bool
+    listener: Callable[[Rows, int | NDArray[np.int64]], object] | None = None
+
+    def __call__(
+        self, reducer: Reducer, part: Part, chunk: Chunk, seen: Report, report: Callable[[int], object] | None
+    ) -> None:
+        """Take a chunk, and note what was seen."""
+        rows = self._rows(chunk, part)
+        count = rows if isinstance(rows, int) else rows.shape[0]
+        positions = reducer.rows if chunk.positions is None else chunk.positions
+        skipped = reducer.take(
+            rows,
+            self._ids(chunk.ids, positions, count),
+            None if self.excluded is None else self.excluded.at(positions, count),
+            name=self.name,
+            positions=positions,
+            report=report,
+            locate=part.locate,
+        )
+        seen.rows += count
+        if skipped:
+            seen.skipped[part.name] = seen.skipped.get(part.name, 0) + skipped
+        if not isinstance(rows, int):
+            if self.listener is not None:
+                self.listener(rows, positions)
+            if self.samples:
+                self._sample(rows, positions, seen.scores)
+        if report is not None:
+            report(count)
+
+    def _rows(self, chunk: Chunk, part: Part) -> Rows | int:
+        """Borrow what a chunk holds, or only count it where the strategy needs no more."""
+        matrix, strategy = chunk.matrix, self.strategy
+        if isinstance(matrix, (int, Rows)):
+            return matrix
+        if strategy.is_of_committee:
+            try:
+                return strategy.read(matrix, self.name)
+            except ValueError as error:
+                where = 0 if chunk.positions is None else chunk.positions
+                first = where if isinstance(where, int) else int(where[0])
+                raise ValueError(f"{self.name}: from {part.locate(first)} on: {error}") from None
+        if not strategy.needs_matrix:
+            return len(matrix)
+        values = matrix[:, 0] if matrix.shape[1] < strategy.min_classes else matrix
+        return strategy.read(values, self.name, allow_empty=True)
+
+    def _ids(self, own: Ids | None, positions: int | NDArray[np.int64], count: int) -> Ids | None:
+        given = self.given
+        if given is None:
+            return own
+        last = positions + count - 1 if isinstance(positions, int) else int(positions[-1])
+        if count_ids(given) <= last:
+            raise ValueError(f"ids: expected one for each row, at least {last + 1}, got {count_ids(given)}")
+        if isinstance(positions, int):
+            return slice_ids(given, positions, positions + count)
+        return take_ids(given, positions)
+
+    def _sample(self, rows: Rows, positions: int | NDArray[np.int64], sample: ScoreSample) -> None:
+        """Note the scores of a few rows, without noise."""
+        places = sample.wanted(positions, rows.shape[0])
+        if not len(places):
+            return
+        some = rows.some(places)
+        criterion = self.strategy.criterion(binary=rows.binary)
+        if isinstance(criterion, str):
+            scores = some[:, 0].astype(np.float64)
+        else:
+            scores = valid_scores(some, criterion)
+        sample.add(positions + places if isinstance(positions, int) else positions[places], scores)
+
+
+def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R, Report]:
+    """Let a reducer take a pool, on the engine and with the checkpoint that were asked for."""
+    engine = as_engine(request.engine)
+    parts: Sequence[Part] = source.parts
+    before = Report(failed=dict(source.failed))
+    checkpoint = None
+    if request.checkpoint is not None:
+        checkpoint = Checkpoint(request.checkpoint, source.about(reducer, request))
+        found = checkpoint.load()
+        if found is not None:
+            state, before = found
+            reducer = type(reducer).from_bytes(state)
+            parts = checkpoint.left(parts)
+
+    def save(part: Part, state: R, seen: Report) -> None:
+        if checkpoint is not None:
+            together = Report.of(before.state())
+            together.merge(seen)
+            checkpoint.save(part, state, together)
+
+    size = sum(part.size or 0 for part in source.parts) or None
+    with reporting(request.progress, source.rows, size=size) as report:
+        reducer, seen = engine.reduce(
+            reducer,
+            parts,
+            intake,
+            ahead=source.reads_ahead,
+            skip_failed=request.on_file_error == "skip",
+            report=shifted(report, before.rows),
+            at_end=None if checkpoint is None else save,
+        )
+    before.merge(seen)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return reducer, before
 
 
 def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> tuple[Selection, int]:
@@ -100,18 +245,18 @@ def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -
     seed = as_seed(request.random_state)
     # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
-    reducer = rank(strategy.ranking, source, sys.maxsize, everything)
-    best = reducer.finish(clip=True)
+    ranked = rank(strategy.ranking, source, sys.maxsize, everything)
+    best = ranked.finish(clip=True)
     if len(best) < k and not request.clip:
-        raise too_few(k, len(best), rows=reducer.rows, skipped=reducer.skipped)
+        raise too_few(k, len(best), rows=ranked.rows, skipped=ranked.reducer.skipped)
     if len(best) == 0:
-        return replace(best, strategy=strategy), reducer.rows
+        return source.told(replace(best, strategy=strategy), ranked.report), ranked.rows
     draw = Reducer(PowerSampling(score="given", beta=strategy.beta), k, random_state=seed)
     weights = 1 / np.arange(1, len(best) + 1)
     draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
     drawn = draw.finish(clip=True)
     drawn = replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
-    return drawn, reducer.rows
+    return reported(drawn, ranked.report), ranked.rows
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
@@ -127,7 +272,7 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
     return True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A pool as it is read.
 
@@ -135,63 +280,132 @@ class Source:
     ----------
     rows : int or None
         None where it is only known after reading.
-    pieces : callable
-        Yields rows, or only their number where the strategy needs no more, and the ids that the pool has for them.
-    locate : callable or None
-        Says where a row is.
+    parts : sequence of Part
+    pool : Pool or None
+        None for rows in memory.
     name : str
         What the caller's argument is called, for messages.
+    listener : callable or None
+        Is shown all rows, and their positions.
     """
 
     rows: int | None
-    pieces: Callable[[], Generator[tuple[Rows | int, Ids | None], None, None]]
-    locate: Callable[[int], str] | None = None
+    parts: Sequence[Part]
+    pool: Pool | None = None
     name: str = "pool"
+    listener: Callable[[Rows, int | NDArray[np.int64]], object] | None = None
 
     @classmethod
     def of(cls, rows: Rows | int, name: str = "pool") -> Source:
         """Read rows that are there already, or only count them."""
+        part = _InMemory(rows)
+        return cls(part.rows, [part], name=name)
 
-        def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
-            yield rows, None
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether a thread reads it."""
+        return self.pool is not None and self.pool.reads_ahead
 
-        return cls(rows if isinstance(rows, int) else rows.shape[0], pieces, name=name)
+    @property
+    def failed(self) -> dict[str, str]:
+        """Files that were left out when it was opened."""
+        return {} if self.pool is None else self.pool.failed
 
+    def numbers(self, exclude_ids: Any) -> Any:
+        """Turn ids of rows as the caller knows them into those in the chunks."""
+        numbering = None if self.pool is None else self.pool.numbering
+        if numbering is None or exclude_ids is None:
+            return exclude_ids
+        some = as_excluded_ids(exclude_ids, "exclude_ids")
+        if some is None:
+            return None
+        refuse_other_kind(some, strings=True)
+        return numbering.numbers(list(some))
 
-def open_source(
-    pool: Any,
-    strategy: Ranking,
-    probabilities: str | Sequence[str] | None,
-    id: str | None,  # noqa: A002
-) -> Source:
-    """Open whatever a pool is."""
-    if strategy.is_of_committee:
-        for name, value in (("probabilities", probabilities), ("id", id)):
-            if value is not None:
-                raise TypeError(f"{name}: expected None with a committee, which has no columns to choose")
-        if is_path_like(pool):
-            raise TypeError(
-                "pool: expected a committee, an array of shape (members, rows, classes) or members one by one, "
-                f"got the path {str(pool)!r}; a .npy file is one by numpy.load(path, mmap_mode='r')"
+    def told(self, selection: S, report: Report) -> S:
+        """Give a selection the ids that the caller knows, and the report of a pool that was read in chunks."""
+        if self.pool is None:
+            return selection
+        if self.pool.numbering is not None and selection.ids.dtype != object:
+            selection = replace(selection, ids=self.pool.numbering.ids(selection.ids))
+        return reported(selection, report)
+
+    def about(self, reducer: Any, request: Request) -> dict[str, Any]:
+        """Describe what is selected from what, for a checkpoint."""
+        if len({part.name for part in self.parts}) != len(self.parts) or not all(hasattr(p, "file") for p in self.parts):
+            raise ValueError(
+                f"checkpoint: expected a pool of files, which can be read again one by one, got {self.name} of another kind"
             )
-        return Source.of(strategy.read(pool, "pool"))
-    if is_matrix_like(pool, probabilities, id):
+        numbers = {
+            name: None if value is None else _digest(value)
+            for name, value in (("ids", request.ids), ("exclude", request.exclude), ("exclude_ids", request.exclude_ids))
+        }
+        seed = request.random_state
+        return numbers | {
+            "strategy": repr(reducer.strategy),
+            "k": reducer.k,
+            "ties": request.ties,
+            "invalid": request.invalid,
+            "random_state": seed if isinstance(seed, int) or seed is None else "drawn",
+            "probabilities": repr(request.probabilities),
+            "id": request.id,
+            "filters": repr(request.filters),
+            "files": [[part.name, *part.file.stamp()] for part in self.parts],  # type: ignore[attr-defined]
+        }
+
+
+class _InMemory(Part):
+    """Rows that are there already."""
+
+    def __init__(self, rows: Rows | int) -> None:
+        self._given = rows
+        self.rows = rows if isinstance(rows, int) else rows.shape[0]
+
+    def batches(self) -> Generator[Chunk, None, None]:
+        """Hand them over."""
+        yield Chunk(self._given, None, None)
+
+    def chunk(self, batch: Chunk) -> Chunk:
+        """Return them as they are."""
+        return batch
+
+
+def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
+    """Open whatever a pool is."""
+    if strategy.is_of_committee and not (is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
+        if not isinstance(pool, Pool):
+            _refuse_files(pool, request)
+            for name, value in (("probabilities", request.probabilities), ("id", request.id)):
+                if value is not None:
+                    raise TypeError(f"{name}: expected None with a committee in memory, which has no columns to choose")
+            return Source.of(strategy.read(pool, "pool"))
+    elif is_matrix_like(pool, request.probabilities, request.id):
+        _refuse_files(pool, request)
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
-    opened = open_pool(pool, probabilities=probabilities, id=id)
+    opened = open_pool(
+        pool,
+        probabilities=request.probabilities,
+        id=request.id,
+        filters=request.filters,
+        on_file_error=request.on_file_error,
+        committee=strategy.is_of_committee,
+    )
+    return Source(opened.rows, opened.parts, opened)
 
-    def pieces() -> Generator[tuple[Rows | int, Ids | None], None, None]:
-        with closing(opened.chunks()) as chunks:
-            for matrix, ids in chunks:
-                if not strategy.needs_matrix:
-                    yield len(matrix), ids
-                    continue
-                binary = matrix.shape[1] < strategy.min_classes
-                values = matrix[:, 0] if binary else matrix
-                yield strategy.read(values, "pool", allow_empty=True), ids
 
-    return Source(opened.rows, pieces, opened.locate)
+def _refuse_files(pool: Any, request: Request) -> None:
+    """Refuse what is only for pools that are read in chunks."""
+    if request.filters is not None:
+        raise TypeError(f"filters: expected None with a {type(pool).__name__}, which has no columns to look at")
+    if request.checkpoint is not None:
+        raise TypeError(f"checkpoint: expected None with a {type(pool).__name__}; it is for pools of files")
+    if not isinstance(as_engine(request.engine), Local):
+        raise TypeError(
+            f"engine: expected 'local' with a {type(pool).__name__}, which is in the memory of this process; others "
+            "take files and Ray datasets"
+        )
 
 
 def left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] | None:
@@ -205,11 +419,12 @@ def left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] 
     return None if mask is None else mask != 0
 
 
-def _ids_between(given: Ids | None, own: Ids | None, start: int, stop: int) -> Ids | None:
-    if given is None:
-        return own
-    if own is not None:
-        raise ValueError("ids: expected None, because the pool brings its own ids")
-    if count_ids(given) < stop:
-        raise ValueError(f"ids: expected one for each row, at least {stop}, got {count_ids(given)}")
-    return slice_ids(given, start, stop)
+def _digest(x: Any) -> str:
+    """Tell values from others, for a checkpoint."""
+    ids = as_ids(list(x) if isinstance(x, (set, frozenset)) else x, "ids") if not _is_mask(x) else np.asarray(x)
+    data = ids if isinstance(ids, tuple) else (ids,)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in data)).hexdigest()[:16]
+
+
+def _is_mask(x: Any) -> bool:
+    return np.asarray(x).dtype == np.bool_ if not isinstance(x, (set, frozenset)) else False

@@ -185,9 +185,10 @@ class Reducer(State):
         exclude: NDArray[np.uint8] | None,
         *,
         name: str,
+        positions: int | NDArray[np.int64] | None = None,
         report: Callable[[int], object] | None = None,
         locate: Callable[[int], str] | None = None,
-    ) -> None:
+    ) -> int:
         """Take rows that are already borrowed; `update` and `select` end here.
 
         Parameters
@@ -200,18 +201,34 @@ class Reducer(State):
             Nonzero where a row must not be selected.
         name : str
             What the caller's argument is called, for messages.
+        positions : int or ndarray of int64 of shape (rows,), optional
+            That of the first row, if they follow each other, else of each. By default they follow the rows before.
         report : callable, optional
             Called with the number of rows done of these.
         locate : callable, optional
-            Says where the row at a position of the stream is.
+            Says where the row at a position is.
+
+        Returns
+        -------
+        int
+            How many invalid rows were passed over.
         """
         count = rows if isinstance(rows, int) else rows.shape[0]
         if count == 0:
-            return
+            return 0
         topk = self._begin(rows, ids, name)
         if isinstance(rows, int):
-            topk.update(None, rows, ids=ids, exclude=exclude, skip_invalid=self._skip_invalid, progress=report)
-            return
+            topk.update(
+                None,
+                rows,
+                ids=ids,
+                positions=positions,
+                exclude=exclude,
+                skip_invalid=self._skip_invalid,
+                progress=report,
+            )
+            return 0
+        skipped = topk.skipped
         before = None if rows.whole or self._skip_invalid else topk.to_bytes()
         done = 0
         for block in rows.blocks():
@@ -220,6 +237,7 @@ class Reducer(State):
                 block,
                 len(block),
                 ids=None if ids is None else slice_ids(ids, done, end),
+                positions=_positions_between(positions, done, end),
                 exclude=None if exclude is None else exclude[done:end],
                 skip_invalid=self._skip_invalid,
                 progress=shifted(report, done),
@@ -237,6 +255,16 @@ class Reducer(State):
                     locate=locate,
                 )
             done = end
+        return topk.skipped - skipped
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo all that follows."""
+        return None if self._topk is None else self._topk.to_bytes(), self._id_kind, self._columns
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what was so when the snapshot was taken."""
+        state, self._id_kind, self._columns = snapshot
+        self._topk = None if state is None else _native.TopK.from_bytes(state)
 
     def merge(self, other: Reducer) -> None:
         """Take all that another reducer has taken; it stays as it is.
@@ -354,3 +382,9 @@ class Reducer(State):
             exclude_ids=self._exclude_ids,
             noise=self.strategy.noise,
         )
+
+
+def _positions_between(
+    positions: int | NDArray[np.int64] | None, start: int, stop: int
+) -> int | NDArray[np.int64] | None:
+    return positions + start if isinstance(positions, int) else None if positions is None else positions[start:stop]

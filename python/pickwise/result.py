@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from pickwise.explanation import Explanation
+    from pickwise.report import Report
     from pickwise.strategies import Strategy
 
 _ROWS_SHOWN = 5
@@ -59,6 +60,7 @@ class Selection:
     skipped: int = 0
     # Rows of the pool for `explain`. Not an argument, so that `replace` drops what may no longer fit.
     _kept: NDArray[Any] | None = field(default=None, init=False)
+    _report: Report | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for array in (self.ids, self.indices, self.scores):
@@ -91,7 +93,7 @@ class Selection:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = None if self._kept is None else {"_kept": self._kept}
+        state = {"_kept": self._kept, "_report": self._report}
         return Selection, (self.ids, self.indices, self.scores, self.strategy, self.skipped), state
 
     def __repr__(self) -> str:
@@ -114,6 +116,11 @@ class Selection:
     def _figures(self) -> str:
         """Tell what there is to tell beside the rows."""
         return ""
+
+    @property
+    def report(self) -> Report | None:
+        """What was seen of a pool that was read in chunks: rows, files, time, scores; None for one in memory."""
+        return self._report
 
     def explain(self, probabilities: Any = None, *, classes: Any = None, top: int = 3) -> Explanation:
         """Tell why each row was picked: its score, its most probable classes and, of a `Cover`, its distance.
@@ -201,6 +208,15 @@ class Selection:
             If pandas is not installed.
         """
         return pandas_frame({"id": self.ids, "index": self.indices, "score": self.scores})
+
+
+S = TypeVar("S", bound=Selection)
+
+
+def reported(selection: S, report: Report | None) -> S:
+    """Give a new selection the report of what was seen."""
+    object.__setattr__(selection, "_report", report)
+    return selection
 
 
 class Nearest(NamedTuple):

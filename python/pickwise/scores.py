@@ -329,6 +329,16 @@ def score_rows(
     return out
 
 
+def valid_scores(matrix: NDArray[Any], score: _native.Score) -> NDArray[np.float64]:
+    """Score a few rows in float64; those that are invalid score NaN."""
+    out = np.empty(len(matrix))
+    if _native.score(matrix, score, out) is not None:
+        for row in range(len(matrix)):
+            if _native.score(matrix[row : row + 1], score, out[row : row + 1]) is not None:
+                out[row] = np.nan
+    return out
+
+
 def invalid_rows(
     name: str,
     found: _native.InvalidRows,

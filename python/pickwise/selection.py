@@ -17,8 +17,11 @@ from pickwise.spreading import Beside, spread
 from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
+    from pickwise.engines import Engine
+    from pickwise.pools.files import OnFileError
     from pickwise.progress import Progress
 
 __all__ = ["Selection", "select", "top_k"]
@@ -47,8 +50,12 @@ def select(
     invalid: Invalid = "raise",
     clip: bool = False,
     progress: Progress = None,
-    probabilities: str | Sequence[str] | None = None,
+    probabilities: str | Sequence[str | Sequence[str]] | None = None,
     id: str | None = None,  # noqa: A002 - the word that ids, exclude_ids and the command line have
+    filters: Any = None,
+    on_file_error: OnFileError = "raise",
+    engine: str | Engine = "local",
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Selection:
     """Select the `k` rows of a pool that are most worth labelling.
 
@@ -183,7 +190,22 @@ def select(
         raise TypeError("k: expected an integer, got None; it may be left out where there is a budget, with costs")
     wanted = None if k is None else as_k(k)
     wishes = Wishes(max_per_class, groups, max_per_group, costs, budget, must_include, min_distance)
-    request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, progress, probabilities, id)
+    request = Request(
+        ids=ids,
+        exclude=exclude,
+        exclude_ids=exclude_ids,
+        ties=ties,
+        random_state=random_state,
+        invalid=invalid,
+        clip=clip,
+        progress=progress,
+        probabilities=probabilities,
+        id=id,
+        filters=filters,
+        on_file_error=on_file_error,
+        engine=engine,
+        checkpoint=checkpoint,
+    )
     if isinstance(chosen, Joint):
         return _warned_of_none(spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes)), budget)
     for name, value in (("embeddings", embeddings), ("labelled", labelled)):
@@ -194,7 +216,7 @@ def select(
         return _warned_of_none(together, budget)
     assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
     ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
-    source = open_source(pool, ranking, probabilities, id)
+    source = open_source(pool, ranking, request)
     if not wishes.is_empty:
         beside = {"pool": pool, "embeddings": embeddings, "labelled": labelled}
         return _warned_of_none(rank_within(chosen, source, wanted, request, wishes, **beside), budget)
@@ -269,6 +291,14 @@ def top_k(
     >>> pw.top_k(disagreement, 1, ids=["a", "b", "c"], exclude_ids=["b"]).ids
     array(['c'], dtype=object)
     """
-    request = Request(ids, exclude, exclude_ids, ties, random_state, invalid, clip, None, None, None)
+    request = Request(
+        ids=ids,
+        exclude=exclude,
+        exclude_ids=exclude_ids,
+        ties=ties,
+        random_state=random_state,
+        invalid=invalid,
+        clip=clip,
+    )
     source = Source.of(as_scores(scores, "scores"), "scores")
     return rank(Given(), source, as_k(k), request).finish(clip=clip)

@@ -90,7 +90,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         pool = pool[:, 0] if pool.shape[1] == 1 else pool
         request = replace(request, ids=request.ids if ids is None else named(ids), probabilities=None, id=None)
     ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # those that need scores have one
-    source = open_source(pool, ranking, request.probabilities, request.id)
+    source = open_source(pool, ranking, request)
     _refuse_other_rows(source.rows, rows)
     votes = None if beside.wishes.max_per_class is None else Votes(ranking, pool)
     if votes is not None:
@@ -104,9 +104,9 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k, beside.wishes)
     # Limits may bar any of the best.
-    reducer = rank(ranking, source, most if beside.wishes.is_empty else rows, quiet)
-    _refuse_other_rows(reducer.rows, rows)
-    best = reducer.finish(clip=True)
+    ranked = rank(ranking, source, most if beside.wishes.is_empty else rows, quiet)
+    _refuse_other_rows(ranked.rows, rows)
+    best = ranked.finish(clip=True)
     if taken is not None and not np.isin(taken, best.indices).all():
         row = taken[~np.isin(taken, best.indices)][0]
         raise ValueError(f"must_include: row {row} is excluded, labelled or invalid, so it cannot be selected")
@@ -131,7 +131,8 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     batch = _chosen(then, points, best.indices, most, request)
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
-    return replace(batch, ids=best.ids[place[batch.indices]], strategy=strategy, skipped=best.skipped + unfit)
+    ids = best.ids[place[batch.indices]]
+    return reported(replace(batch, ids=ids, strategy=strategy, skipped=best.skipped + unfit), best.report)
 
 
 def _marked(mask: NDArray[np.uint8] | None, rows: int, others: NDArray[np.int64] | None) -> NDArray[np.uint8] | None:

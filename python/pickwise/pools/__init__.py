@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import is_array_like
-from pickwise.pools.base import Chunk, Pool
+from pickwise.options import one_of
+from pickwise.pools.base import Chunk, Part, Pool
 from pickwise.pools.paths import PathLike, find_files, is_path_like
 
 if TYPE_CHECKING:
-    from pickwise.pools.columns import Wanted
+    from pickwise.pools.files import OnFileError
+    from pickwise.pools.filters import Filter
+    from pickwise.pools.members import WantedMembers
 
-__all__ = ["Chunk", "PathLike", "Pool", "is_path_like", "open_pool"]
+__all__ = ["Chunk", "Part", "PathLike", "Pool", "is_path_like", "open_pool"]
 
 
-def open_pool(pool: Any, *, probabilities: str | Sequence[str] | None = None, id: str | None = None) -> Pool:  # noqa: A002
+def open_pool(
+    pool: Any,
+    *,
+    probabilities: WantedMembers = None,
+    id: str | None = None,  # noqa: A002 - as in select
+    filters: Any = None,
+    on_file_error: OnFileError = "raise",
+    committee: bool = False,
+) -> Pool:
     """Open a pool for reading in chunks. What can be checked without reading rows is checked here.
 
     Parameters
     ----------
     pool : path, table, iterable or Pool
-        - a path, a glob, a folder or a list of them, of ``.npy`` or ``.parquet`` files;
-        - a table with named columns: pandas, Polars or Arrow;
+        - a path, a URL, a glob, a folder or a list of them, of ``.npy`` or ``.parquet`` files;
+        - a table with named columns: Arrow, Polars, pandas, DuckDB and others, see `records_of`;
         - an iterable of arrays or of ``(array, ids)`` pairs;
-        - a pool that is already open.
+        - a pool that is already open;
+        - for committees: the same, or a list with one pool for each member, row for row.
     probabilities : str or sequence of str, optional
         For tables: the columns of class probabilities by name or pattern (``"p_*"``), or one column of lists, or one
-        column of *P(y=1)*. By default the one column of lists of floats, else all columns of floats.
+        column of *P(y=1)*. By default the one column of lists of floats, else all columns of floats. For committees in
+        one table: one entry a member, see `choose_members`.
     id : str, optional
-        For tables: the column of ids, integers or strings. Without it rows are known by their position.
+        For tables: the column of ids, integers or strings. Without it rows of files are known by ``path#row``, but
+        those of a single ``.npy`` file and of what is no file by their position.
+    filters : pyarrow.compute.Expression or list of tuple, optional
+        For tables: which rows are in the pool, as `pyarrow.parquet.read_table` takes them.
+    on_file_error : {"raise", "skip"}
+        What to do about files that cannot be read.
+    committee : bool
+        Whether there are several predictions for each row.
 
     Returns
     -------
@@ -46,29 +67,75 @@ def open_pool(pool: Any, *, probabilities: str | Sequence[str] | None = None, id
     """
     if isinstance(pool, Pool):
         return pool
+    one_of(on_file_error, "on_file_error", ("raise", "skip"))
+    condition = None
+    if filters is not None:
+        from pickwise.pools.filters import Filter
+
+        condition = Filter.read(filters)
+    if committee and is_list_of_pools(pool):
+        from pickwise.pools.committee import SideBySide
+
+        options = {"probabilities": probabilities, "id": id, "filters": filters, "on_file_error": on_file_error}
+        return SideBySide([open_pool(member, **options) for member in pool])
     if is_path_like(pool):
-        kind, files = find_files(pool)
-        if kind == ".parquet":
-            from pickwise.pools.parquet import ParquetPool
-
-            return ParquetPool(files, probabilities, id)
-        from pickwise.pools.npy import NpyPool
-
-        _refuse_columns(probabilities, id, f"a .npy file ({files[0]})")
-        return NpyPool(files)
-    from pickwise.pools.table import TablePool, is_table
+        return _open_files(pool, probabilities, id, condition, on_file_error, committee=committee)
+    from pickwise.pools.records import is_table
 
     if is_table(pool):
-        return TablePool(pool, probabilities, id)
-    if isinstance(pool, Iterable) and not is_array_like(pool):
+        from pickwise.pools.table import TablePool
+
+        return TablePool(pool, probabilities, id, condition, committee=committee)
+    if isinstance(pool, Iterable) and not is_array_like(pool) and not committee:
         from pickwise.pools.iterator import IteratorPool
 
-        _refuse_columns(probabilities, id, f"a {type(pool).__name__}")
+        _refuse_columns(f"a {type(pool).__name__}", probabilities=probabilities, id=id, filters=filters)
         return IteratorPool(pool)
     raise TypeError(f"pool: expected a path, a table or an iterable of chunks, got {type(pool).__name__}")
 
 
-def _refuse_columns(probabilities: Wanted, id: str | None, what: str) -> None:  # noqa: A002
-    for name, value in (("probabilities", probabilities), ("id", id)):
+def is_list_of_pools(pool: Any) -> bool:
+    """Whether a committee has its members in pools of their own: files, tables, or pools that are open."""
+    from pickwise.pools.records import is_table
+
+    if not isinstance(pool, (list, tuple)) or not pool:
+        return False
+    return all(isinstance(member, (str, os.PathLike, Pool)) or is_path_like(member) or is_table(member) for member in pool)
+
+
+def _open_files(
+    pool: Any,
+    probabilities: WantedMembers,
+    id: str | None,  # noqa: A002
+    filters: Filter | None,
+    on_file_error: OnFileError,
+    *,
+    committee: bool,
+) -> Pool:
+    kind, files = find_files(pool)
+    if kind == ".parquet":
+        from pickwise.pools.parquet import ParquetPool
+
+        return ParquetPool(files, probabilities, id, filters, on_file_error, committee=committee)
+    from pickwise.pools.npy import NpyPool, read_header
+
+    _refuse_columns(f"a .npy file ({files[0].name})", probabilities=probabilities, id=id, filters=filters)
+    if committee:
+        from pickwise.pools.committee import StackedPool
+
+        array = read_header(files[0])
+        if len(files) > 1 or len(array.shape) != 3:
+            raise ValueError(
+                f"pool: expected a committee with {files[0].name}: one file of shape (members, rows, classes), or a list "
+                "with one file for each member"
+            )
+        return StackedPool(array)
+    # A file that is named as such is an array like any other.
+    alone = isinstance(pool, (str, os.PathLike)) and len(files) == 1 and files[0].name == os.fspath(pool)
+    return NpyPool(files, numbered=not alone, on_file_error=on_file_error)
+
+
+def _refuse_columns(what: str, **names: Any) -> None:
+    for name, value in names.items():
         if value is not None:
             raise TypeError(f"{name}={value!r} names columns, but {what} has none")

@@ -1,46 +1,103 @@
-"""What every source of rows looks like to the engine: a pool, read chunk by chunk."""
+"""What every source of rows looks like to the engine: a pool of parts, each read chunk by chunk."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pickwise.pools.reading import read
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pickwise.ids import Ids
+    from pickwise.pools.numbering import Numbering
 
 CHUNK_BYTES = 4 << 20
 """Matrix bytes to a chunk: large enough to hide the cost of a hand-over, small enough to stay in the cache."""
 
 
 class Chunk(NamedTuple):
-    """Consecutive rows of a pool.
+    """Some rows of a pool, in its order.
 
     Attributes
     ----------
-    matrix : ndarray of shape (rows, classes)
-        Any strides. One column means *P(y=1)*: a source of one-class distributions is refused where it is opened.
+    matrix : ndarray of shape (rows, classes), or a list of such
+        Any strides. One column means *P(y=1)*: a source of one-class distributions is refused where it is opened. A list
+        holds the members of a committee.
     ids : ndarray of int64 of shape (rows,), (offsets, utf8), or None
-        ``None`` where the pool has no ids and a row is known by its position.
+        None where rows are known by their positions. Where the pool has a `Pool.numbering`, its numbers.
+    positions : int, ndarray of int64 of shape (rows,), or None
+        Positions in the pool: that of the first row, if they follow each other, else of each; None: they follow those of
+        the chunk before.
     """
 
-    matrix: NDArray[Any]
+    matrix: Any
     ids: Ids | None
+    positions: int | NDArray[np.int64] | None = None
 
 
-@runtime_checkable
-class Pool(Protocol):
-    """Unlabelled rows that need not fit into memory."""
+class Part(ABC):
+    """A piece of a pool that can be read by itself, such as a file. It pickles if the pool is one of files.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in messages and reports.
+    rows : int or None
+        Its rows, filters not counted; None where that is only known after reading.
+    size : int or None
+        The bytes that are to be read.
+    """
+
+    name: str = "pool"
+    rows: int | None = None
+    size: int | None = None
+
+    @abstractmethod
+    def batches(self) -> Generator[Any, None, None]:
+        """Read it from its start; this may run in another thread, a few batches ahead."""
+
+    @abstractmethod
+    def chunk(self, batch: Any) -> Chunk:
+        """Make a chunk of a batch. Its arrays hold until the next one is made."""
+
+    def locate(self, position: int) -> str:
+        """Say in words where the row at a position of the pool is, for messages."""
+        return f"row {position}"
+
+
+class Pool(ABC):
+    """Unlabelled rows that need not fit into memory.
+
+    Attributes
+    ----------
+    parts : sequence of Part
+        In the order of the pool.
+    rows : int or None
+        The number of positions; None where it is only known after reading.
+    string_ids : bool or None
+        Whether ids are strings; None where it is only known after reading.
+    numbering : Numbering or None
+        Where rows are known by ``path#row``: what turns the numbers in its chunks into these ids.
+    reads_ahead : bool
+        Whether a thread of its own reads it, while rows before are worked on.
+    """
+
+    parts: Sequence[Part]
+    rows: int | None = None
+    string_ids: bool | None = None
+    numbering: Numbering | None = None
+    reads_ahead: ClassVar[bool] = False
 
     @property
-    def rows(self) -> int | None:
-        """The number of rows, or None where it is only known after reading."""
-
-    @property
-    def string_ids(self) -> bool | None:
-        """Whether ids are strings; None where it is only known after reading."""
+    def failed(self) -> dict[str, str]:
+        """Files that were left out when the pool was opened, and why."""
+        return {}
 
     def chunks(self) -> Generator[Chunk, None, None]:
         """Read the pool from its start.
@@ -49,9 +106,16 @@ class Pool(Protocol):
         Close the generator (``contextlib.closing``) when leaving it early: that closes its files and ends its reader
         thread at once, whatever else still refers to it.
         """
+        with closing(read(self.parts, ahead=self.reads_ahead)) as items:
+            for part, item in items:
+                if isinstance(item, Exception):
+                    raise item
+                if item is not None:
+                    yield part.chunk(item)
 
     def locate(self, row: int) -> str:
-        """Say in words where the row at this position is, for messages: ``"pool/b.parquet, row 17"``."""
+        """Say in words where the row at a position is, for messages: ``"pool/b.parquet, row 17"``."""
+        return f"row {row}"
 
 
 def rows_per_chunk(row_bytes: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.ids import Ids
+    from pickwise.pools.filters import Filter
 
 Wanted: TypeAlias = "str | Sequence[str] | None"
 """A column, a pattern such as ``"p_*"``, several of either, or None for the obvious ones."""
@@ -41,6 +42,8 @@ class Columns:
         What the matrix holds: the widest type among the columns.
     width : int or None
         Classes; None for a column of lists of any length.
+    others : tuple of str
+        Columns that are read beside, such as those that a filter looks at.
     """
 
     probabilities: tuple[str, ...]
@@ -48,19 +51,46 @@ class Columns:
     string_ids: bool
     dtype: np.dtype[Any]
     width: int | None
+    others: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The columns to read, and no others."""
-        return [*self.probabilities, *([] if self.id is None else [self.id])]
+        names = [*self.probabilities, *([] if self.id is None else [self.id]), *self.others]
+        return list(dict.fromkeys(names))
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of the matrix (a guess for lists whose length is not in the schema)."""
         return (self.width or 64) * self.dtype.itemsize
 
+    def matrices(self, rows: int) -> Matrices:
+        """Make what turns batches of at most so many rows into chunks."""
+        return Matrices(self, rows)
 
-def choose_columns(schema: Any, probabilities: Wanted, id: str | None, source: str) -> Columns:  # noqa: A002 - as in select
+    def widened(self, others: Sequence[Columns]) -> Columns:
+        """Return the same in a type that holds the numbers of others as well."""
+        return replace(self, dtype=np.result_type(self.dtype, *(other.dtype for other in others)))
+
+    def difference(self, first: Columns) -> str | None:
+        """Say what keeps a file from being of one pool with another. Order does not: columns are read by name."""
+        if set(self.probabilities) != set(first.probabilities):
+            return f"its probabilities are {list(self.probabilities)}, but {list(first.probabilities)}"
+        if self.width != first.width:
+            return f"its lists hold {self.width} classes, but {first.width}"
+        if self.string_ids != first.string_ids:
+            kinds = ["strings" if columns.string_ids else "integers" for columns in (self, first)]
+            return f"its ids are {kinds[0]}, but {kinds[1]}"
+        return None
+
+
+def choose_columns(
+    schema: Any,
+    probabilities: Wanted,
+    id: str | None,  # noqa: A002 - as in select
+    source: str,
+    filters: Filter | None = None,
+) -> Columns:
     """Choose the columns of a table by name, by pattern, or by their types where neither is given.
 
     Parameters
@@ -71,6 +101,8 @@ def choose_columns(schema: Any, probabilities: Wanted, id: str | None, source: s
     id : str or None
     source : str
         What the table is called in messages.
+    filters : Filter, optional
+        What looks at more columns.
 
     Raises
     ------
@@ -87,7 +119,7 @@ def choose_columns(schema: Any, probabilities: Wanted, id: str | None, source: s
         chosen = _obvious(types, source)
     else:
         wanted = [probabilities] if isinstance(probabilities, str) else list(probabilities)
-        chosen = _matching(wanted, types, source)
+        chosen = matching(wanted, types, source)
     repeated = [name for name, count in Counter(schema.names).items() if count > 1 and name in {*chosen, id}]
     if repeated:
         raise ValueError(f"{source}: has more than one column named {repeated[0]!r}")
@@ -103,7 +135,9 @@ def choose_columns(schema: Any, probabilities: Wanted, id: str | None, source: s
         if width is not None and width < 2:
             raise ValueError(f"{source}: the lists in {lists[0]!r} hold {width} classes; selection needs two or more")
     dtype = np.result_type(*(_element(types[name]).to_pandas_dtype() for name in chosen))
-    return Columns(tuple(chosen), id, id is not None and arrow.is_string(schema.field(id).type), dtype, width)
+    strings = id is not None and arrow.is_string(schema.field(id).type)
+    others = () if filters is None else tuple(filters.columns(schema.names))
+    return Columns(tuple(chosen), id, strings, dtype, width, others)
 
 
 class Matrices:
@@ -123,48 +157,51 @@ class Matrices:
         if len(columns.probabilities) > 1:
             self._buffer = np.empty((len(columns.probabilities), rows), columns.dtype)
 
-    def chunk(self, batch: Any, source: str, start: int) -> Chunk:
-        """View or copy one batch; `start` is the row of the source that it begins at, for messages.
+    def chunk(self, batch: Any, source: str, rows: arrow.Rows) -> Chunk:
+        """View or copy one batch; `rows` tell where its rows are in the source, for messages.
 
         Raises
         ------
         ValueError
             For nulls and for lists of different lengths, naming source, column and row.
         """
+        return Chunk(self.matrix(batch, source, rows), read_ids(batch, self._columns, source, rows))
+
+    def matrix(self, batch: Any, source: str, rows: arrow.Rows) -> NDArray[Any]:
+        """View or copy the probabilities of one batch."""
         names = self._columns.probabilities
         if self._buffer is not None:
             matrix = self._buffer[:, : batch.num_rows].T
             for column, name in enumerate(names):
-                matrix[:, column] = arrow.values(batch.column(name), f"{source}: column {name!r}", start)
-        elif arrow.is_list(batch.schema.field(names[0]).type):
-            matrix = self._lists(batch.column(names[0]), f"{source}: column {names[0]!r}", start)
-        else:
-            matrix = arrow.values(batch.column(names[0]), f"{source}: column {names[0]!r}", start).reshape(-1, 1)
-        return Chunk(matrix, self._ids(batch, source, start))
+                matrix[:, column] = arrow.values(batch.column(name), f"{source}: column {name!r}", rows)
+            return matrix
+        if arrow.is_list(batch.schema.field(names[0]).type):
+            return self._lists(batch.column(names[0]), f"{source}: column {names[0]!r}", rows)
+        return arrow.values(batch.column(names[0]), f"{source}: column {names[0]!r}", rows).reshape(-1, 1)
 
-    def _lists(self, column: Any, name: str, start: int) -> NDArray[Any]:
-        matrix = arrow.matrix(column, name, start, self._width)
+    def _lists(self, column: Any, name: str, rows: arrow.Rows) -> NDArray[Any]:
+        if len(column) == 0:
+            return np.empty((0, self._width or 2), self._columns.dtype)
+        matrix = arrow.matrix(column, name, rows, self._width)
         self._width = matrix.shape[1]
         if self._width < 2:
-            raise ValueError(f"{name}: row {start} holds {self._width} classes; selection needs two or more")
+            raise ValueError(f"{name}: row {arrow.row_of(rows, 0)} holds {self._width} classes; selection needs two or more")
         return matrix
 
-    def _ids(self, batch: Any, source: str, start: int) -> Ids | None:
-        name = self._columns.id
-        if name is None:
-            return None
-        import pyarrow as pa
 
-        column = batch.column(name)
-        if self._columns.string_ids:
-            return arrow.strings(pa.chunked_array([column]), f"{source}: column {name!r}", start)
-        return _integers(column, f"{source}: column {name!r}", start)
+def read_ids(batch: Any, columns: Columns, source: str, rows: arrow.Rows) -> Ids | None:
+    """Read the ids of one batch, if there is a column of them."""
+    if columns.id is None:
+        return None
+    import pyarrow as pa
 
-
-def _integers(column: Any, name: str, start: int) -> NDArray[np.int64]:
-    ids = arrow.values(column, name, start)
+    name, column = f"{source}: column {columns.id!r}", batch.column(columns.id)
+    if columns.string_ids:
+        return arrow.strings(pa.chunked_array([column]), name, rows)
+    ids = arrow.values(column, name, rows)
     if ids.dtype == np.uint64 and ids.size and ids.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name}: row {start + int(ids.argmax())} holds {ids.max()}, too large for an id (2**63 - 1)")
+        row = arrow.row_of(rows, int(ids.argmax()))
+        raise ValueError(f"{name}: row {row} holds {ids.max()}, too large for an id (2**63 - 1)")
     return ids.astype(np.int64, copy=False)
 
 
@@ -178,7 +215,8 @@ def _obvious(types: dict[str, Any], source: str) -> list[str]:
     return chosen
 
 
-def _matching(wanted: list[str], types: dict[str, Any], source: str) -> list[str]:
+def matching(wanted: list[str], types: dict[str, Any], source: str) -> list[str]:
+    """Find columns by name or pattern, in the order of the table."""
     found: set[str] = set()
     for want in wanted:
         matches = [want] if want in types else [name for name in types if fnmatchcase(name, want)]

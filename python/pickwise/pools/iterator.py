@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_rows
 from pickwise.ids import as_ids, slice_ids
-from pickwise.pools.base import Chunk
+from pickwise.pools.base import Chunk, Part, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
 
-class IteratorPool:
+class IteratorPool(Pool):
     """The chunks of an iterable, in its order.
 
     Parameters
@@ -22,13 +22,17 @@ class IteratorPool:
         or all of the other. An iterator can be read only once.
     """
 
-    rows = None
-    string_ids = None
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self.parts = [IteratorPart(pieces)]
+
+
+class IteratorPart(Part):
+    """All of an iterable."""
 
     def __init__(self, pieces: Iterable[Any]) -> None:
         self._pieces = pieces
 
-    def chunks(self) -> Generator[Chunk, None, None]:
+    def batches(self) -> Generator[Chunk, None, None]:
         """Take the pieces as they come; a generator that is not read to its end is closed."""
         first: tuple[int, bool] | None = None
         pieces = iter(self._pieces)
@@ -52,9 +56,9 @@ class IteratorPool:
             if close is not None:
                 close()
 
-    def locate(self, row: int) -> str:
-        """Say which row it is."""
-        return f"row {row}"
+    def chunk(self, batch: Chunk) -> Chunk:
+        """Return it as it is."""
+        return batch
 
 
 def _described(columns: int, has_ids: bool) -> str:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import itertools
-import os
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from pickwise.pools.base import Chunk, rows_per_chunk
-from pickwise.pools.read_ahead import BUFFERS, read_ahead
+from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
+from pickwise.pools.files import open_each
+from pickwise.pools.numbering import Numbering
+from pickwise.pools.reading import BUFFERS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
-    from io import FileIO
-    from pathlib import Path
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
+    from pickwise.pools.files import OnFileError
+    from pickwise.pools.paths import File
 
-@dataclass(frozen=True)
-class NpyPool:
+
+class NpyPool(Pool):
     """The rows of one ``.npy`` file after another.
 
     Parameters
     ----------
-    files : sequence of Path
+    files : sequence of File
         2-D arrays of floats with the same number of columns, or 1-D arrays of *P(y=1)*, in C or Fortran order.
+    numbered : bool
+        Whether rows are known by ``path#row``, not by their positions.
+    on_file_error : {"raise", "skip"}
+        What to do about files that cannot be read.
 
     Raises
     ------
@@ -37,64 +42,125 @@ class NpyPool:
         For a file that is damaged, cut short or holds something else; the message names it.
     """
 
-    arrays: tuple[_Array, ...]
+    reads_ahead: ClassVar[bool] = True
 
-    string_ids = False
+    def __init__(self, files: Sequence[File], *, numbered: bool = False, on_file_error: OnFileError = "raise") -> None:
+        first: Array | None = None
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        arrays = tuple(_read_header(file) for file in files)
-        first = arrays[0]
-        for array in arrays:
-            if array.shape != first.shape:
-                raise ValueError(f"{array.file}: has {array.shape}, but {first.file} has {first.shape}")
-        object.__setattr__(self, "arrays", arrays)
+        def described(file: File) -> Array:
+            nonlocal first
+            array = read_header(file)
+            if len(array.shape) == 3:
+                raise ValueError(f"{file.name}: holds a committee of shape {array.shape}; name a strategy for one")
+            first = first or array
+            if array.row != first.row:
+                raise ValueError(f"{file.name}: has {array.row}, but {first.file.name} has {first.row}")
+            return array
+
+        good, self._failed = open_each(files, described, on_file_error)
+        arrays = [array for _, array in good]
+        self.rows = sum(array.rows for array in arrays)
+        self._whole = Numbering([array.file.name for array in arrays], [array.rows for array in arrays])
+        self.numbering = self._whole if numbered else None
+        self.string_ids = numbered
+        starts = np.cumsum([0, *(array.rows for array in arrays)]).tolist()
+        self.parts = [
+            NpyPart(array, starts[number], self._whole.first(number) if numbered else None)
+            for number, array in enumerate(arrays)
+        ]
 
     @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return sum(array.rows for array in self.arrays)
-
-    def chunks(self) -> Generator[Chunk, None, None]:
-        """Read the files in order, one chunk ahead of the caller."""
-        return read_ahead(self._read)
+    def failed(self) -> dict[str, str]:
+        """Files that were left out when the pool was opened, and why."""
+        return self._failed
 
     def locate(self, row: int) -> str:
         """Say which file a row is in."""
-        for array in self.arrays:
-            if row < array.rows:
-                return f"{array.file}, row {row}"
-            row -= array.rows
-        raise IndexError(row)
+        return self._whole.locate(row)
 
-    def _read(self) -> Generator[Chunk, None, None]:
-        widest = max(array.columns * array.dtype.itemsize for array in self.arrays)
-        step = rows_per_chunk(widest)
-        buffers = itertools.cycle([np.empty(step * widest, np.uint8) for _ in range(BUFFERS)])
-        for array in self.arrays:
-            with _named(array.file), array.file.open("rb", buffering=0) as file:
-                for start in range(0, array.rows, step):
-                    rows = min(step, array.rows - start)
-                    yield Chunk(array.read(file, start, rows, next(buffers)), None)
+
+class NpyPart(Part):
+    """A matrix in a ``.npy`` file.
+
+    Parameters
+    ----------
+    array : Array
+    start : int
+        The position of its first row.
+    first : int or None
+        The number of its first row, where rows are numbered.
+    """
+
+    def __init__(self, array: Array, start: int, first: int | None) -> None:
+        self._array = array
+        self._start = start
+        self._first = first
+        self.file = array.file
+        self.name = array.file.name
+        self.rows = array.rows
+        self.size = array.rows * array.row_bytes
+
+    def batches(self) -> Generator[Chunk, None, None]:
+        """Read it in pieces, into buffers that are used in turn."""
+        array = self._array
+        step = rows_per_chunk(array.row_bytes)
+        buffers = itertools.cycle([np.empty(min(step, array.rows) * array.row_bytes, np.uint8) for _ in range(BUFFERS)])
+        with array.file.open() as file:
+            for start in range(0, array.rows, step):
+                rows = min(step, array.rows - start)
+                ids = None if self._first is None else np.arange(self._first + start, self._first + start + rows)
+                yield Chunk(array.read(file, start, rows, next(buffers)), ids, self._start + start)
+
+    def chunk(self, batch: Chunk) -> Chunk:
+        """Return it as it is."""
+        return batch
+
+    def locate(self, position: int) -> str:
+        """Say which row of the file it is."""
+        return f"{self.name}, row {position - self._start}"
 
 
 @dataclass(frozen=True)
-class _Array:
-    """Where the numbers are in a file, and what they are."""
+class Array:
+    """Where the numbers of a matrix are in a file, and what they are.
 
-    file: Path
+    Attributes
+    ----------
+    file : File
+    shape : tuple of int
+        Of all that the file holds.
+    offset : int
+        Where its bytes begin.
+    dtype : dtype
+    rows, columns : int
+    fortran : bool
+        Whether it lies column by column.
+    """
+
+    file: File
+    shape: tuple[int, ...]
     offset: int
     dtype: np.dtype[Any]
     rows: int
     columns: int
     fortran: bool
-    one_dimensional: bool
 
     @property
-    def shape(self) -> str:
-        """The part of the shape that all files of a pool share, in words."""
-        return "a single value to a row (1-D)" if self.one_dimensional else f"{self.columns} columns"
+    def row(self) -> str:
+        """What a row is, in words; all files of a pool share it."""
+        return "a single value to a row (1-D)" if len(self.shape) == 1 else f"{self.columns} columns"
 
-    def read(self, file: FileIO, start: int, rows: int, buffer: NDArray[np.uint8]) -> NDArray[Any]:
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.columns * self.dtype.itemsize
+
+    def member(self, number: int) -> Array:
+        """Return a member of a committee of shape (members, rows, classes)."""
+        size = self.rows * self.row_bytes
+        return replace(self, shape=self.shape[1:], offset=self.offset + number * size)
+
+    def read(self, file: IO[bytes], start: int, rows: int, buffer: NDArray[np.uint8]) -> NDArray[Any]:
         size = self.dtype.itemsize
         values = buffer[: rows * self.columns * size].view(self.dtype)
         matrix = values.reshape(self.columns, rows).T if self.fortran else values.reshape(rows, self.columns)
@@ -110,46 +176,38 @@ class _Array:
             matrix = matrix.view(self.dtype.newbyteorder("="))
         return matrix
 
-    def _fill(self, file: FileIO, values: NDArray[Any]) -> None:
+    def _fill(self, file: IO[bytes], values: NDArray[Any]) -> None:
         rest = values.view(np.uint8).data
         while rest:
-            read = file.readinto(rest)
+            read = file.readinto(rest)  # type: ignore[attr-defined] # raw files have it
             if not read:
-                raise ValueError(f"{self.file}: ends too early; was it cut short while it was read?")
+                raise ValueError(f"{self.file.name}: ends too early; was it cut short while it was read?")
             rest = rest[read:]
 
 
-def _read_header(path: Path) -> _Array:
-    with _named(path), path.open("rb") as file:
+def read_header(file: File) -> Array:
+    """Read what a file says that it holds: a matrix, a single column, or a committee."""
+    path, size = file.name, file.size()
+    with file.open() as opened:
         try:
-            version = npy_format.read_magic(file)
+            version = npy_format.read_magic(opened)
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = read(opened)
         except ValueError as error:
             raise ValueError(f"{path}: not a readable .npy file: {error}") from None
-        offset = file.tell()
-        size = os.fstat(file.fileno()).st_size
+        offset = opened.tell()
     if dtype.str[1:] == "V2":
         raise ValueError(f"{path}: holds raw 2-byte values (bfloat16?), which .npy cannot name; save them as float32")
     if dtype.kind != "f" or dtype.itemsize not in {2, 4, 8}:
         raise ValueError(f"{path}: expected float16, float32 or float64, got {dtype}")
-    if len(shape) not in {1, 2}:
+    if len(shape) not in {1, 2, 3}:
         raise ValueError(f"{path}: expected (rows, classes) or 1-D P(y=1), got the shape {shape}")
-    rows, columns = shape if len(shape) == 2 else (*shape, 1)
-    if len(shape) == 2 and columns < 2:
+    if len(shape) == 3 and fortran:
+        raise ValueError(f"{path}: holds a committee in Fortran order; save it in C order (numpy.ascontiguousarray)")
+    rows, columns = shape[-2:] if len(shape) > 1 else (*shape, 1)
+    if len(shape) > 1 and columns < 2:
         raise ValueError(f"{path}: has {columns} classes; selection needs two or more, or 1-D P(y=1)")
-    if size < offset + rows * columns * dtype.itemsize:
-        expected = offset + rows * columns * dtype.itemsize
+    expected = offset + math.prod(shape) * dtype.itemsize
+    if size < expected:
         raise ValueError(f"{path}: cut short: {size} bytes of {expected}")
-    return _Array(path, offset, dtype, rows, columns, fortran and len(shape) == 2, len(shape) == 1)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Give an `OSError` without a file name, such as a failed read, the name of the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            error.filename = str(path)
-        raise
+    return Array(file, shape, offset, dtype, rows, columns, fortran and len(shape) == 2)

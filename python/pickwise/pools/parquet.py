@@ -1,36 +1,51 @@
-"""Pools in Parquet files: only the columns that are needed, decoded ahead of the scoring."""
+"""Pools in Parquet files, whose columns are chosen by name or pattern."""
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pickwise.pools.base import Chunk, rows_per_chunk
-from pickwise.pools.columns import Columns, Matrices, Wanted, choose_columns
-from pickwise.pools.read_ahead import read_ahead
+from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
+from pickwise.pools.columns import choose_columns
+from pickwise.pools.files import open_each
+from pickwise.pools.members import choose_members
+from pickwise.pools.numbering import Numbering
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pickwise.pools.columns import Columns, Matrices
+    from pickwise.pools.files import OnFileError
+    from pickwise.pools.filters import Filter
+    from pickwise.pools.members import MemberColumns, MemberMatrices, WantedMembers
+    from pickwise.pools.paths import File
 
 READ_BYTES = 64 << 20
 """Shared by the columns as read buffers; without them a whole row group is read before its first row comes out."""
 
 
-class ParquetPool:
+class ParquetPool(Pool):
     """The rows of one Parquet file after another.
 
     Parameters
     ----------
-    files : sequence of Path
+    files : sequence of File
         Their columns may differ, but not those that are read.
     probabilities : str, sequence of str or None
         See `choose_columns`.
     id : str or None
         The column of ids.
+    filters : Filter or None
+        Which rows are in the pool.
+    on_file_error : {"raise", "skip"}
+        What to do about files that cannot be read.
+    committee : bool
+        Whether there are several predictions for each row; see `choose_members` then.
 
     Raises
     ------
@@ -38,85 +53,179 @@ class ParquetPool:
         For a damaged file, a missing column or one of another type; the message names the file.
     """
 
-    def __init__(self, files: Sequence[Path], probabilities: Wanted, id: str | None) -> None:  # noqa: A002
-        self._files: list[tuple[Path, int]] = []
-        found: list[Columns] = []
-        for file in files:
-            with opened(file) as parquet:
-                found.append(choose_columns(parquet.schema_arrow, probabilities, id, str(file)))
-                self._files.append((file, parquet.metadata.num_rows))
-            difference = _difference(found[-1], found[0])
-            if difference:
-                raise ValueError(f"{file}: {difference} in {files[0]}")
-        self._columns = replace(found[0], dtype=np.result_type(*(columns.dtype for columns in found)))
+    reads_ahead: ClassVar[bool] = True
 
-    @property
-    def rows(self) -> int:
-        """The number of rows, from the files' own notes."""
-        return sum(rows for _, rows in self._files)
+    def __init__(
+        self,
+        files: Sequence[File],
+        probabilities: WantedMembers,
+        id: str | None,  # noqa: A002 - as in select
+        filters: Filter | None = None,
+        on_file_error: OnFileError = "raise",
+        *,
+        committee: bool = False,
+    ) -> None:
+        choose: Callable[..., Any] = choose_members if committee else choose_columns
+        first: tuple[File, Any] | None = None
+
+        def described(file: File) -> tuple[Any, int, int]:
+            nonlocal first
+            with opened(file) as parquet:
+                columns = choose(parquet.schema_arrow, probabilities, id, file.name, filters)
+                rows, size = parquet.metadata.num_rows, _size(parquet.metadata, columns.names)
+            first = first or (file, columns)
+            difference = columns.difference(first[1])
+            if difference:
+                raise ValueError(f"{file.name}: {difference} in {first[0].name}")
+            return columns, rows, size
+
+        good, self._failed = open_each(files, described, on_file_error)
+        self._columns = good[0][1][0].widened([columns for _, (columns, _, _) in good])
+        counts = [rows for _, (_, rows, _) in good]
+        self.rows = sum(counts)
+        names = [file.name for file, _ in good]
+        whole = Numbering(names, counts)
+        self.numbering = whole if id is None else None
+        self._whole = whole
+        starts = np.cumsum([0, *counts]).tolist()
+        self.parts = [
+            ParquetPart(
+                file,
+                self._columns,
+                rows=rows,
+                size=size,
+                start=starts[number],
+                first=whole.first(number) if id is None else None,
+                filters=filters,
+            )
+            for number, (file, (_, rows, size)) in enumerate(good)
+        ]
 
     @property
     def string_ids(self) -> bool:
         """Whether the ids are strings."""
-        return self._columns.string_ids
+        return self._columns.string_ids or self.numbering is not None
 
-    def chunks(self) -> Generator[Chunk, None, None]:
-        """Read the files in order; decoding goes on while the caller works."""
-        matrices = Matrices(self._columns, rows_per_chunk(self._columns.row_bytes))
-        # The copy into the matrix is made on the caller's side: the reader's time is the scarcer.
-        with closing(read_ahead(self._read)) as batches:
-            for file, start, batch in batches:
-                yield matrices.chunk(batch, str(file), start)
+    @property
+    def failed(self) -> dict[str, str]:
+        """Files that were left out when the pool was opened, and why."""
+        return self._failed
 
     def locate(self, row: int) -> str:
         """Say which file a row is in."""
-        for file, rows in self._files:
-            if row < rows:
-                return f"{file}, row {row}"
-            row -= rows
-        raise IndexError(row)
+        return self._whole.locate(row)
 
-    def _read(self) -> Generator[tuple[Path, int, Any], None, None]:
-        step = rows_per_chunk(self._columns.row_bytes)
-        names = self._columns.names
+
+class ParquetPart(Part):
+    """A Parquet file.
+
+    Attributes
+    ----------
+    start : int
+        The position of its first row.
+    first : int or None
+        The number of its first row, where rows have no ids of their own.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        columns: Columns | MemberColumns,
+        *,
+        rows: int,
+        size: int,
+        start: int,
+        first: int | None,
+        filters: Filter | None,
+    ) -> None:
+        self.file, self.name = file, file.name
+        self.columns = columns
+        self.rows, self.size = rows, size
+        self.start, self.first = start, first
+        self.filters = filters
+
+    def batches(self) -> Generator[Any, None, None]:
+        """Decode batches of the columns that are needed: where each begins, what it holds, and which rows pass."""
+        step = rows_per_chunk(self.columns.row_bytes)
+        names = self.columns.names
         buffer = max(1 << 15, min(1 << 20, READ_BYTES // len(names)))
-        for file, _ in self._files:
-            start = 0
-            with opened(file, buffer) as parquet:
-                for batch in parquet.iter_batches(batch_size=step, columns=names):
-                    yield file, start, batch
-                    start += batch.num_rows
+        with opened(self.file, buffer) as parquet:
+            for groups, start in self._stretches(parquet):
+                row = start
+                for batch in parquet.iter_batches(batch_size=step, columns=names, row_groups=groups):
+                    yield row, *self._passing(batch)
+                    row += batch.num_rows
+
+    def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:
+        """Copy or view a batch; by the caller, as the reader's time is the scarcer."""
+        row, records, passing = batch
+        if passing is None:
+            matrix, ids, _ = self._matrices.chunk(records, self.name, row)
+            if self.first is not None:
+                ids = np.arange(self.first + row, self.first + row + records.num_rows)
+            return Chunk(matrix, ids, self.start + row)
+        rows = row + passing
+        matrix, ids, _ = self._matrices.chunk(records, self.name, rows)
+        return Chunk(matrix, ids if self.first is None else self.first + rows, self.start + rows)
+
+    def locate(self, position: int) -> str:
+        """Say which row of the file it is."""
+        return f"{self.name}, row {position - self.start}"
+
+    @cached_property
+    def _matrices(self) -> Matrices | MemberMatrices:
+        return self.columns.matrices(rows_per_chunk(self.columns.row_bytes))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_matrices"}
+
+    def _stretches(self, parquet: Any) -> Iterator[tuple[list[int], int]]:
+        """Find the row groups to read, as stretches with the row that each begins at."""
+        metadata = parquet.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        if self.filters is None:
+            yield list(range(len(sizes))), 0
+            return
+        wanted = self.filters.row_groups(self.file)
+        starts = np.cumsum([0, *sizes]).tolist()
+        for group in wanted:
+            yield [group], starts[group]
+
+    def _passing(self, batch: Any) -> tuple[Any, NDArray[np.int64] | None]:
+        return (batch, None) if self.filters is None else self.filters.apply(batch)
 
 
 @contextmanager
-def opened(file: Path, buffer: int = 0) -> Iterator[Any]:
+def opened(file: File, buffer: int = 0) -> Iterator[Any]:
     """Open a Parquet file; what Arrow says of damage inside comes out as a `ValueError` that names the file."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        message = f"{file}: reading Parquet needs pyarrow; install it with pip install 'pickwise[arrow]'"
+        message = f"{file.name}: reading Parquet needs pyarrow; install it with pip install 'pickwise[arrow]'"
         raise ImportError(message) from error
     try:
-        with pq.ParquetFile(file, buffer_size=buffer, pre_buffer=False) as parquet:
+        # What is far away is fetched in few large pieces.
+        far = file.filesystem is not None
+        with pq.ParquetFile(
+            file.path, filesystem=file.filesystem, buffer_size=0 if far else buffer, pre_buffer=far
+        ) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, str(error), str(file)) from None
+            raise OSError(error.errno, str(error), file.name) from None
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{file}: not a readable Parquet file: {reason}") from error
+        raise ValueError(f"{file.name}: not a readable Parquet file: {reason}") from error
 
 
-def _difference(columns: Columns, first: Columns) -> str | None:
-    """Say what keeps the files from being one pool. Order does not: columns are read by name."""
-    if set(columns.probabilities) != set(first.probabilities):
-        return f"its probabilities are {list(columns.probabilities)}, but {list(first.probabilities)}"
-    if columns.width != first.width:
-        return f"its lists hold {columns.width} classes, but {first.width}"
-    if columns.string_ids != first.string_ids:
-        return f"its ids are {_kind(columns)}, but {_kind(first)}"
-    return None
-
-
-def _kind(columns: Columns) -> str:
-    return "strings" if columns.string_ids else "integers"
+def _size(metadata: Any, names: Sequence[str]) -> int:
+    """Count the bytes of some columns in a file."""
+    wanted = set(names)
+    size = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = (group.column(column) for column in range(group.num_columns))
+        size += sum(
+            column.total_compressed_size for column in columns if column.path_in_schema.partition(".")[0] in wanted
+        )
+    return size

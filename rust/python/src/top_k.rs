@@ -7,8 +7,8 @@ use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArray};
 use pickwise_core::parallel::Exec;
 use pickwise_core::scores::pool::InvalidRows as Report;
 use pickwise_core::select::{
-    Chunk, Columns, Criterion, Id, IdKind, Noise, Position, Positions, Selector, Strings, Ties,
-    Weight, id_kind,
+    Chunk, Columns, Criterion, Id, IdKind, Noise, Places, Position, Positions, Selector, Strings,
+    Ties, Weight, id_kind,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -53,6 +53,24 @@ impl IdView<'_> {
         match self {
             Self::Integers(ids) => ids.len(),
             Self::Strings(ids) => ids.len(),
+        }
+    }
+}
+
+/// Positions of a chunk as they come from Python: the first one, or one a row.
+#[derive(FromPyObject)]
+enum PyPlaces<'py> {
+    #[pyo3(transparent)]
+    First(i64),
+    #[pyo3(transparent)]
+    Each(Bound<'py, PyUntypedArray>),
+}
+
+impl PyPlaces<'_> {
+    fn view(&self) -> PyResult<Places<'_>> {
+        match self {
+            Self::First(first) => Ok(Places::From(*first)),
+            Self::Each(places) => Ok(Places::At(parse::slice(places, b"i", "positions")?)),
         }
     }
 }
@@ -189,7 +207,7 @@ impl TopK {
         Ok(Self(Mutex::new(state)))
     }
 
-    #[pyo3(signature = (matrix, rows, *, ids=None, exclude=None, skip_invalid=false, progress=None))]
+    #[pyo3(signature = (matrix, rows, *, ids=None, positions=None, exclude=None, skip_invalid=false, progress=None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn update(
         &self,
@@ -197,6 +215,7 @@ impl TopK {
         matrix: Option<&Bound<'_, PyUntypedArray>>,
         rows: usize,
         ids: Option<PyIds<'_>>,
+        positions: Option<PyPlaces<'_>>,
         exclude: Option<&Bound<'_, PyUntypedArray>>,
         skip_invalid: bool,
         progress: Option<Py<PyAny>>,
@@ -210,11 +229,13 @@ impl TopK {
         if ids.is_some_and(|ids| ids.len() != rows) {
             return Err(PyValueError::new_err("ids: expected one id a row"));
         }
+        let places = positions.as_ref().map(PyPlaces::view).transpose()?;
         let chunk = Chunk {
             matrix,
             rows,
             exclude,
             skip_invalid,
+            places: places.unwrap_or(Places::Next),
         };
         let report = enter(py, progress.as_ref(), |door| {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -66,6 +66,31 @@ pub struct Chunk<'a> {
     pub exclude: Option<&'a [u8]>,
     /// Leave out invalid rows instead of refusing the chunk.
     pub skip_invalid: bool,
+    /// Where the rows are in the stream.
+    pub places: Places<'a>,
+}
+
+/// Positions of the rows of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub enum Places<'a> {
+    /// They follow the rows before them.
+    Next,
+    /// They follow each other from this position on.
+    From(i64),
+    /// One position a row.
+    At(&'a [i64]),
+}
+
+impl Places<'_> {
+    /// The position of a row, in a stream of which so many rows have been taken.
+    #[inline]
+    fn of(self, row: usize, taken: u64) -> i64 {
+        match self {
+            Places::Next => taken as i64 + row as i64,
+            Places::From(first) => first + row as i64,
+            Places::At(places) => places[row],
+        }
+    }
 }
 
 /// A selected row.
@@ -131,7 +156,7 @@ impl<I: Id> Selector<I> {
 
     /// Takes the rows of a chunk.
     ///
-    /// A report means that there were invalid rows (numbered as in the stream). If
+    /// A report means that there were invalid rows (by their positions). If
     /// the chunk does not say to skip them, it was refused and nothing has changed.
     ///
     /// # Errors
@@ -146,6 +171,7 @@ impl<I: Id> Selector<I> {
         let rows = chunk.rows;
         if chunk.matrix.is_some_and(|m| m.rows() != rows)
             || chunk.exclude.is_some_and(|mask| mask.len() != rows)
+            || matches!(chunk.places, Places::At(places) if places.len() != rows)
         {
             return Err(Error::Shape("the parts of a chunk differ in length".into()));
         }
@@ -154,7 +180,8 @@ impl<I: Id> Selector<I> {
             exec: *exec,
             scores,
             rows,
-            start: self.rows as i64,
+            places: chunk.places,
+            taken: self.rows,
             ids,
             ties: self.ties,
             exclude: chunk.exclude,
@@ -164,7 +191,7 @@ impl<I: Id> Selector<I> {
         };
         let found = pass.run()?;
         let invalid = found.invalid.map(|report| InvalidRows {
-            row: report.row + self.rows as usize,
+            row: chunk.places.of(report.row, self.rows) as usize,
             ..report
         });
         if invalid.is_some() && !chunk.skip_invalid {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Places;
 use super::exact::Exact;
 use super::ids::{Ids, Name, Ties, mix, uniform};
 use super::top_k::TopK;
@@ -45,8 +46,9 @@ pub(super) struct Pass<'a, I: Ids> {
     pub exec: Exec<'a>,
     pub scores: Scores<'a>,
     pub rows: usize,
-    /// Position of row 0 in the stream.
-    pub start: i64,
+    pub places: Places<'a>,
+    /// Rows of the stream before this chunk.
+    pub taken: u64,
     pub ids: I,
     pub ties: Ties,
     pub exclude: Option<&'a [u8]>,
@@ -291,7 +293,7 @@ impl<I: Ids> Pass<'_, I> {
 
     pub(super) fn offer(&self, worker: &mut Worker<I::Id>, floor: &Floor, row: usize, score: f64) {
         let tie = self.ids.tie(row, self.ties);
-        let index = self.start + row as i64;
+        let index = self.places.of(row, self.taken);
         if worker.top.offer(score, tie, index, || self.ids.get(row)) {
             floor.raise(worker.top.floor());
         }

@@ -195,6 +195,7 @@ impl Case<'_> {
             rows: rows.len(),
             exclude: self.mask.as_ref().map(|mask| &mask[rows]),
             skip_invalid: self.skip_invalid,
+            places: Places::Next,
         };
         selector.update(&exec(pool), &chunk, ids)
     }

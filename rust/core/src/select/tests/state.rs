@@ -166,6 +166,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         rows: 50,
         exclude: Some(&[0; 49]),
         skip_invalid: true,
+        places: Places::Next,
     };
     let mut update = |chunk: Chunk<'_>| {
         let got = selector.update(&exec(None), &chunk, Positions { start: 10 });
@@ -256,6 +257,7 @@ fn a_cancelled_update_stops_and_changes_nothing() {
             rows,
             exclude: None,
             skip_invalid: false,
+            places: Places::Next,
         };
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,13 +1,17 @@
-"""Reading one step ahead: a thread fills the next chunks while the caller works on this one."""
+"""Reading one step ahead: a thread fills the next batches while the caller works on this one."""
 
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import closing
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
+
+    from pickwise.pools.base import Part
 
 T = TypeVar("T")
 
@@ -16,6 +20,54 @@ DEPTH = 2
 
 BUFFERS = DEPTH + 2
 """Buffers a source may fill in turn: those waiting, the one being filled and the one the caller holds."""
+
+
+class Clock:
+    """Adds up the seconds in which a reader is at work."""
+
+    seconds = 0.0
+
+
+def read(
+    parts: Iterable[Part], *, ahead: bool = True, clock: Clock | None = None
+) -> Generator[tuple[Part, Any], None, None]:
+    """Read parts in order, one after the other.
+
+    Parameters
+    ----------
+    parts : iterable of Part
+    ahead : bool
+        Whether a thread reads ahead, into the next part as well.
+    clock : Clock, optional
+        What is told how long it took.
+
+    Yields
+    ------
+    Part, object
+        A batch of the part; None at its end; an exception that ended it early. What is no fault of the data, such as an
+        interrupt, is raised.
+    """
+
+    def items() -> Generator[tuple[Part, Any], None, None]:
+        for part in parts:
+            try:
+                with closing(part.batches()) as batches:
+                    while (batch := _next(batches, clock)) is not None:
+                        yield part, batch
+            except (ValueError, TypeError, OSError) as error:
+                yield part, error
+            else:
+                yield part, None
+
+    return read_ahead(items) if ahead else items()
+
+
+def _next(batches: Generator[Any, None, None], clock: Clock | None) -> Any:
+    began = time.perf_counter()
+    batch = next(batches, None)
+    if clock is not None:
+        clock.seconds += time.perf_counter() - began
+    return batch
 
 
 def read_ahead(source: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:

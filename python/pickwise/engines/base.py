@@ -1,0 +1,79 @@
+"""The seam between selections and the engines that run them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pickwise.pools import Chunk, Part
+    from pickwise.report import Report
+
+
+class Reducing(Protocol):
+    """The mergeable state of a selection, as engines see it. It pickles."""
+
+    def merge(self, other: Self) -> None:
+        """Take all that another has taken."""
+
+    def to_bytes(self) -> bytes:
+        """Return all of the state."""
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo all that follows."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what was so when the snapshot was taken."""
+
+
+R = TypeVar("R", bound=Reducing)
+
+
+class Intake(Protocol):
+    """How a reducer takes the chunks of a pool. It pickles where the pool can be read elsewhere."""
+
+    def __call__(
+        self, reducer: Any, part: Part, chunk: Chunk, seen: Report, report: Callable[[int], object] | None
+    ) -> None:
+        """Take a chunk, and note in `seen` what was seen."""
+
+
+class Engine(ABC):
+    """Runs a reducer over the parts of a pool."""
+
+    @abstractmethod
+    def reduce(
+        self,
+        reducer: R,
+        parts: Sequence[Part],
+        intake: Intake,
+        *,
+        ahead: bool,
+        skip_failed: bool,
+        report: Callable[[int], object] | None,
+        at_end: Callable[[Part, R, Report], object] | None,
+    ) -> tuple[R, Report]:
+        """Let a reducer take all rows.
+
+        Parameters
+        ----------
+        reducer : Reducing
+            One that has taken nothing yet, or rows of other parts.
+        parts : sequence of Part
+        intake : Intake
+        ahead : bool
+            Whether parts may be read in a thread of their own.
+        skip_failed : bool
+            Whether a part that cannot be read to its end is left out as a whole.
+        report : callable or None
+            Called with the number of rows done.
+        at_end : callable or None
+            Called at the end of each part with the part, the reducer and what was seen so far.
+
+        Returns
+        -------
+        Reducing, Report
+            The reducer that has taken all rows, and what was seen.
+        """

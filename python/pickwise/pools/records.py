@@ -1,0 +1,251 @@
+"""Tables of any library as Arrow record batches, of the columns that are wanted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pickwise import arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pickwise.pools.filters import Filter
+
+
+def is_table(pool: object) -> bool:
+    """Whether an object is a table with named columns."""
+    if any(test(pool) for test in (_is_pandas, _is_lazy, _is_dataset, _is_hugging_face, _is_duckdb)):
+        return True
+    # A NumPy-like array or a column is Arrow data without names.
+    return arrow.is_arrow(pool) and (hasattr(pool, "schema") or hasattr(pool, "columns"))
+
+
+def records_of(table: Any) -> Records:
+    """Read a table.
+
+    Parameters
+    ----------
+    table : object
+        - with ``__arrow_c_stream__``: a pyarrow Table, RecordBatch or RecordBatchReader, a Polars DataFrame, a DuckDB
+          relation and whatever else speaks Arrow; a reader can be read only once;
+        - a pandas DataFrame, a Polars LazyFrame, a `pyarrow.dataset.Dataset` or Scanner, a Hugging Face Dataset.
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        message = "pool: choosing columns needs pyarrow; install it with pip install 'pickwise[arrow]'"
+        raise ImportError(message) from error
+    if _is_pandas(table):
+        return PandasRecords(table)
+    if _is_lazy(table):
+        return LazyRecords(table)
+    if _is_dataset(table):
+        return DatasetRecords(table)
+    if _is_hugging_face(table):
+        return HuggingFaceRecords(table)
+    if _is_duckdb(table):
+        return DuckdbRecords(table)
+    if isinstance(table, (pa.Table, pa.RecordBatch)) or type(table).__module__.startswith("polars"):
+        return TableRecords(pa.table(table))
+    return StreamRecords(table)
+
+
+class Records:
+    """A table as record batches.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+    rows : int or None
+        None where that is only known after reading.
+    filters_itself : bool
+        Whether it leaves out rows by itself; these then have no positions.
+    """
+
+    filters_itself: bool = False
+    schema: Any
+    rows: int | None = None
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:
+        """Go through some columns, in batches of about `step` rows where it has a choice."""
+        raise NotImplementedError
+
+
+class TableRecords(Records):
+    """A table that is all in memory."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self.schema, self.rows = table.schema, table.num_rows
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Look at the columns where they are."""
+        yield from self._table.select(names).to_batches()
+
+
+class StreamRecords(Records):
+    """Anything that hands over a stream of record batches."""
+
+    def __init__(self, source: Any) -> None:
+        import pyarrow as pa
+
+        self._source = source
+        known = getattr(source, "schema", None)
+        self._opened: Any = None
+        if not isinstance(known, pa.Schema):
+            # What it holds is only told by a stream of it, which is the first one that is read.
+            self._opened = pa.RecordBatchReader.from_stream(source)
+            known = self._opened.schema
+        self.schema = known
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Take the batches as they come."""
+        import pyarrow as pa
+
+        reader, self._opened = self._opened, None
+        if reader is None:
+            source = self._source
+            reader = source if isinstance(source, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(source)
+        for batch in reader:
+            yield batch.select(names)
+
+
+class DatasetRecords(Records):
+    """A `pyarrow.dataset.Dataset` or a Scanner, which reads in threads of its own."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._is_scanner = not hasattr(source, "scanner")
+        self.schema = source.projected_schema if self._is_scanner else source.schema
+        # A scanner has its columns and filter already.
+        self.filters_itself = not self._is_scanner
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:
+        """Let it read the columns, and only the rows that pass."""
+        if self._is_scanner:
+            for batch in self._source.to_batches():
+                yield batch.select(names)
+            return
+        condition = None if filters is None else filters.condition
+        yield from self._source.scanner(
+            columns=list(names), filter=condition, batch_size=step, batch_readahead=4, fragment_readahead=1
+        ).to_batches()
+
+
+class DuckdbRecords(Records):
+    """A DuckDB relation, which runs its query again whenever it is read."""
+
+    def __init__(self, relation: Any) -> None:
+        self._relation = relation
+        self.schema = self._reader(relation.limit(0), 1).schema
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Let it compute the columns."""
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        yield from self._reader(self._relation.project(quoted), step)
+
+    @staticmethod
+    def _reader(relation: Any, step: int) -> Any:
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
+        return read(step)
+
+
+class HuggingFaceRecords(Records):
+    """A Hugging Face Dataset: a table in memory or mapped, perhaps with an order of its own."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.schema, self.rows = dataset.features.arrow_schema, dataset.num_rows
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Go through its rows in its order."""
+        for table in self._dataset.select_columns(list(names)).with_format("arrow").iter(step):
+            yield from table.to_batches()
+
+
+class LazyRecords(Records):
+    """A Polars LazyFrame, computed in batches as they are taken."""
+
+    def __init__(self, lazy: Any) -> None:
+        import pyarrow as pa
+
+        self._lazy = lazy
+        self.schema = pa.table(lazy.collect_schema().to_frame()).schema
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Let Polars compute the columns."""
+        import pyarrow as pa
+
+        lazy = self._lazy.select(names)
+        streams = hasattr(lazy, "collect_batches")  # Polars 1.34
+        for frame in lazy.collect_batches(chunk_size=step, maintain_order=True) if streams else [lazy.collect()]:
+            yield from pa.table(frame).to_batches()
+
+
+class PandasRecords(Records):
+    """A pandas DataFrame, whose labels are known as text."""
+
+    def __init__(self, frame: Any) -> None:
+        import pyarrow as pa
+
+        self._frame = frame
+        self.rows = len(frame)
+        fields = []
+        for number, name in enumerate(frame.columns):
+            try:
+                fields.append(pa.field(str(name), _pandas_array(frame.iloc[:1, number]).type))
+            except pa.ArrowException:  # objects of any kind, in a column that nobody may ask for
+                fields.append(pa.field(str(name), pa.null()))
+        self.schema = pa.schema(fields)
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Turn a few rows at a time into Arrow."""
+        import pyarrow as pa
+
+        places = {str(label): place for place, label in enumerate(self._frame.columns)}
+        for start in range(0, len(self._frame), step):
+            part = self._frame.iloc[start : start + step]
+            arrays = [_pandas_array(part.iloc[:, places[name]]) for name in names]
+            yield pa.RecordBatch.from_arrays(arrays, list(names))
+
+
+def _pandas_array(column: Any) -> Any:
+    import pyarrow as pa
+
+    # Where pandas has NumPy floats, a NaN is a bad probability; elsewhere it is how pandas writes a null.
+    if column.dtype.kind == "f" and not hasattr(column.dtype, "na_value"):
+        return pa.array(column.to_numpy())
+    return pa.array(column, from_pandas=True)
+
+
+def _is_a(pool: object, module: str, *names: str) -> bool:
+    """Whether an object is of a class of a module, if that has been imported."""
+    found = sys.modules.get(module)
+    kinds = tuple(kind for name in names if (kind := getattr(found, name, None)) is not None)
+    return isinstance(pool, kinds)
+
+
+def _is_pandas(pool: object) -> bool:
+    return _is_a(pool, "pandas", "DataFrame")
+
+
+def _is_lazy(pool: object) -> bool:
+    return _is_a(pool, "polars", "LazyFrame")
+
+
+def _is_dataset(pool: object) -> bool:
+    return _is_a(pool, "pyarrow.dataset", "Dataset", "Scanner")
+
+
+def _is_hugging_face(pool: object) -> bool:
+    return _is_a(pool, "datasets", "Dataset")
+
+
+def _is_duckdb(pool: object) -> bool:
+    return _is_a(pool, "duckdb", "DuckDBPyRelation")
