@@ -1,8 +1,9 @@
-"""What the reducer of k-center promises: exact in one shard, close beyond, and honest about how close."""
+"""What the reducers of k-center and k-means++ promise: exact in one shard, close beyond, honest about how close."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import pickle
 
@@ -14,6 +15,19 @@ import pickwise as pw
 RNG = np.random.default_rng(0)
 POOL = (RNG.normal(size=(20, 10))[RNG.integers(0, 20, 3000)] * 3 + RNG.normal(size=(3000, 10))).astype(np.float32)
 SHARD = 600 * POOL[0].nbytes
+SPREADS = [pw.KCenter, pw.KMeansPlusPlus]
+
+
+def taken(strategy, k, parts, pool=POOL, known=None, **options):
+    """A reducer that has taken parts of a pool."""
+    reducer = pw.reducer(strategy, k, **options)
+    for part in parts:
+        reducer.update(pool[part], ids=None if known is None else [known[i] for i in part])
+    return reducer
+
+
+def in_chunks(size, rows=3000):
+    return [np.arange(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def true_radius(cover, pool=POOL, labelled=None, metric="euclidean"):
@@ -42,15 +56,28 @@ def test_one_shard_is_exact(chunk, options):
     assert reducer.cover(POOL[:rows]).radius == pytest.approx(expected.radius)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 3000])
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
+@pytest.mark.parametrize("labelled", [None, POOL[::300] + 0.1])
+def test_one_shard_is_drawn_from_exactly(chunk, metric, labelled):
+    rows = 300 if chunk == 1 else len(POOL)
+    reducer = taken(pw.KMeansPlusPlus(metric=metric), 40, in_chunks(chunk, rows), labelled=labelled, random_state=3)
+    assert reducer.is_exact
+    expected = pw.kmeans_plusplus(POOL[:rows], 40, metric=metric, labelled=labelled, random_state=3)
+    assert reducer.finish() == expected
+    assert reducer.cover(POOL[:rows]).radius == pytest.approx(expected.radius)
+
+
 @pytest.mark.parametrize("kind", ["integers", "strings"])
-def test_one_shard_merged_in_any_order(kind):
+@pytest.mark.parametrize(("strategy", "choose"), [("k_center", pw.k_center), ("kmeans++", pw.kmeans_plusplus)])
+def test_one_shard_merged_in_any_order(kind, strategy, choose):
     numbers = RNG.permutation(1200)
     ids = numbers if kind == "integers" else np.array([f"n{i:04}" for i in numbers])
     order = np.argsort(ids)
-    expected = pw.k_center(POOL[:1200][order], 30, ids=ids[order])
+    expected = choose(POOL[:1200][order], 30, ids=ids[order], random_state=7)
     pieces = np.array_split(np.arange(1200), 3)
     for turn in itertools.permutations(range(3)):
-        reducers = [pw.reducer("k_center", 30) for _ in pieces]
+        reducers = [pw.reducer(strategy, 30, random_state=7) for _ in pieces]
         for reducer, piece in zip(reducers, pieces, strict=True):
             reducer.update(POOL[piece], ids=ids[piece])
         first, second, third = (reducers[i] for i in turn)
@@ -85,24 +112,82 @@ def test_many_shards_are_close(metric, labelled):
     assert true <= {"euclidean": 1.5, "sqeuclidean": 2.25, "cosine": 2.25}[metric] * best
 
 
-def test_representatives_are_reduced_in_turn():
+def cost(rows, labelled=None):
+    centers = POOL[rows] if labelled is None else np.concatenate([POOL[rows], labelled])
+    return ((POOL[:, None].astype(float) - centers) ** 2).sum(2).min(1).sum()
+
+
+@pytest.mark.parametrize("labelled", [None, POOL[::100] + 0.1])
+@pytest.mark.parametrize("size", [150, 600])
+def test_draws_from_many_shards_cost_about_as_much(labelled, size):
+    strategy = pw.KMeansPlusPlus(shard_bytes=size * POOL[0].nbytes)
+    costs = []
+    for seed in range(10):
+        options = {"labelled": labelled, "random_state": seed}
+        found = [taken(strategy, 25, in_chunks(chunk), **options).finish() for chunk in (100, 777, 3000)]
+        # However the stream was cut, the shards are the same.
+        assert found[0] == found[1] == found[2]
+        assert true_radius(found[0], labelled=labelled) <= found[0].radius
+        np.testing.assert_array_equal(found[0].scores, found[0].distances)
+        whole = pw.kmeans_plusplus(POOL, 25, **options)
+        costs.append([cost(cover.indices, labelled) for cover in (found[0], whole)])
+    shards, whole = np.mean(costs, axis=0)
+    assert shards < 1.3 * whole
+
+
+def test_a_shard_does_not_depend_on_the_order_of_its_rows():
+    known = [f"n{i:04}" for i in range(1200)]
+    found = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(600)
+        parts = np.array_split(np.concatenate([order, 600 + order]), 5)
+        strategy = pw.KMeansPlusPlus(shard_bytes=SHARD)
+        found.append(taken(strategy, 30, parts, known=known, random_state=0).finish())
+    for cover in found[1:]:
+        np.testing.assert_array_equal(cover.ids, found[0].ids)
+        assert cover.radius == found[0].radius
+
+
+def test_representatives_weigh_as_much_as_the_rows_that_they_stand_for():
+    rows = np.zeros((1000, 2))
+    rows[np.arange(1000) % 20 == 0] = np.random.default_rng(0).normal(size=(50, 2))
+    strategy = pw.KMeansPlusPlus(shard_bytes=100 * rows[0].nbytes)
+    first = [taken(strategy, 5, [np.arange(1000)], rows, random_state=seed).finish().indices[0] for seed in range(200)]
+    # The first pick is drawn evenly from the rows, of which 95 % are copies of one: 3 deviations.
+    assert 0.9 < (rows[first] == 0).all(1).mean() < 0.995
+
+
+def test_rows_near_a_labelled_one_need_nobody_to_stand_for_them():
+    rng = np.random.default_rng(0)
+    rows = np.concatenate(
+        [rng.normal(size=(900, 2)) * 0.01, rng.normal(size=(100, 2)) + 9, rng.normal(size=(20, 2)) - 9]
+    )
+    rng.shuffle(rows)
+    strategy = pw.KMeansPlusPlus(shard_bytes=100 * rows[0].nbytes)
+    reducer = taken(strategy, 5, in_chunks(102, len(rows)), rows, labelled=np.zeros((1, 2)), random_state=0)
+    assert (np.abs(rows[reducer.finish().indices]) > 1).any(1).all()
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_representatives_are_reduced_in_turn(spread):
     rows = np.random.default_rng(1).normal(size=(20_000, 4))
-    reducer = pw.reducer(pw.KCenter(shard_bytes=200 * rows[0].nbytes), 20)
-    for start in range(0, len(rows), 501):
-        reducer.update(rows[start : start + 501])
+    reducer = taken(spread(shard_bytes=200 * rows[0].nbytes), 20, in_chunks(501, len(rows)), rows)
     cover = reducer.finish()
     assert len(reducer.to_bytes()) < 100_000
     assert true_radius(cover, rows) <= cover.radius
     assert reducer.cover(rows).radius == pytest.approx(true_radius(cover, rows))
 
 
-def test_merged_shards_and_their_ids():
+@pytest.mark.parametrize("spread", SPREADS)
+def test_merged_shards_and_their_ids(spread):
     ids = np.arange(3000) * 3 + 1
     names = [f"n{i}" for i in ids]
     for known in (ids, names):
         reducers = []
         for part in np.array_split(np.arange(3000), 5):
-            reducer = pw.reducer(pw.KCenter(shard_bytes=SHARD // 2), 40, exclude_ids=[known[0], known[2999]])
+            reducer = pw.reducer(
+                spread(shard_bytes=SHARD // 2), 40, exclude_ids=[known[0], known[2999]], random_state=0
+            )
             reducer.update(POOL[part], ids=[known[i] for i in part], exclude=part % 5 == 1)
             reducers.append(pw.CoverReducer.from_bytes(reducer.to_bytes()))
         total = reducers.pop(0)
@@ -121,12 +206,13 @@ def test_merged_shards_and_their_ids():
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", "bfloat16"])
 @pytest.mark.parametrize("ids", ["positions", "integers", "strings"])
-def test_bytes_and_pickle(kind, ids):
+@pytest.mark.parametrize("spread", SPREADS)
+def test_bytes_and_pickle(kind, ids, spread):
     dtype = pytest.importorskip("ml_dtypes").bfloat16 if kind == "bfloat16" else kind
     rows = POOL.astype(dtype)
     known = {"positions": None, "integers": np.arange(3000), "strings": [f"n{i}" for i in range(3000)]}[ids]
     for labelled in (None, rows[:9]):
-        reducer = pw.reducer(pw.KCenter(shard_bytes=SHARD), 30, labelled=labelled, random_state=4)
+        reducer = pw.reducer(spread(shard_bytes=SHARD), 30, labelled=labelled, random_state=4)
         for trip in (
             lambda r: pw.CoverReducer.from_bytes(r.to_bytes()),
             lambda r: pickle.loads(pickle.dumps(r)),
@@ -134,7 +220,7 @@ def test_bytes_and_pickle(kind, ids):
         ):
             reducer = trip(reducer)
             assert trip(reducer).to_bytes() == reducer.to_bytes()
-        plain = pw.reducer(pw.KCenter(shard_bytes=SHARD), 30, labelled=labelled, random_state=4)
+        plain = pw.reducer(spread(shard_bytes=SHARD), 30, labelled=labelled, random_state=4)
         for start in range(0, 3000, 900):
             part = slice(start, start + 900)
             for one in (reducer, plain):
@@ -153,6 +239,19 @@ def test_a_chunk_is_copied():
     assert reducer.finish() == expected
 
 
+@pytest.mark.parametrize("spread", SPREADS)
+def test_shards_that_hold_invalid_rows(spread):
+    rows = POOL.copy()
+    rows[::100, 2] = np.nan
+    reducer = taken(spread(shard_bytes=SHARD), 30, in_chunks(800), rows, invalid="skip", random_state=1)
+    cover = reducer.finish()
+    assert (reducer.rows, cover.skipped) == (3000, 30)
+    assert not (cover.indices % 100 == 0).any()
+    left = rows[np.arange(3000) % 100 != 0]
+    squared = ((left[:, None].astype(float) - rows[cover.indices]) ** 2).sum(2).min(1).max()
+    assert reducer.cover(rows).radius == pytest.approx(np.sqrt(squared))
+
+
 def test_invalid_rows_are_skipped_on_request():
     rows = POOL[:500].copy()
     rows[3, 2], rows[400] = np.nan, 0
@@ -164,3 +263,75 @@ def test_invalid_rows_are_skipped_on_request():
     chosen = pw.select(rows, 10, pw.KCenter(metric="cosine"), invalid="skip")
     np.testing.assert_array_equal(chosen.ids, expected.ids)
     assert chosen.skipped == 2
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_condensed_states_are_small_and_nearly_as_good(spread):
+    known = np.arange(3000)
+    total = pw.reducer(spread(mu=3), 30, random_state=0)
+    for part in np.array_split(known, 4):
+        reducer = taken(spread(mu=3), 30, [part], known=known, random_state=0)
+        reducer.condense()
+        assert not reducer.is_exact
+        data = reducer.to_bytes()
+        assert len(data) < 90 * (POOL[0].nbytes + 24) + 1000
+        reducer.condense()
+        assert reducer.to_bytes() == data
+        total.merge(pw.CoverReducer.from_bytes(data))
+    cover = total.finish()
+    assert total.rows == 3000
+    cover = dataclasses.replace(cover, indices=cover.ids)
+    assert true_radius(cover) <= cover.radius
+    if spread is pw.KCenter:
+        assert true_radius(cover) < 1.5 * pw.k_center(POOL, 30).radius
+    else:
+        assert cost(cover.indices) < 1.3 * cost(pw.kmeans_plusplus(POOL, 30, random_state=0).indices)
+
+
+def test_few_rows_are_condensed_already():
+    reducer = taken(pw.KCenter(outliers=2), 10, [np.arange(24)])
+    reducer.condense()
+    assert reducer.is_exact
+    np.testing.assert_array_equal(reducer.finish().ids, pw.k_center(POOL[:24], 10, outliers=2).ids)
+    reducer.update(POOL[24:25])
+    reducer.condense()
+    assert not reducer.is_exact
+    reducer.update(POOL[25:])
+    assert true_radius(reducer.finish()) > 0
+    pw.reducer("k_center", 3).condense()
+
+
+@pytest.mark.parametrize("strategy", [pw.KCenter(outliers=7), pw.KCenter(metric="cosine"), pw.KMeansPlusPlus()])
+@pytest.mark.parametrize("labelled", [None, POOL[::500].astype(np.float64)])
+def test_a_radius_measured_in_many_places(strategy, labelled):
+    known = [f"n{i}" for i in range(3000)]
+    rows = POOL.copy()
+    rows[9] = np.nan
+    strategy = dataclasses.replace(strategy, shard_bytes=SHARD)
+    options = {"labelled": labelled, "exclude_ids": known[:3], "invalid": "skip", "random_state": 0}
+    reducer = taken(strategy, 20, in_chunks(1000), rows, known, **options)
+    cover = reducer.finish()
+    parts = np.array_split(np.random.default_rng(0).permutation(3000), 4)
+    expected = reducer.cover([(rows[part], [known[i] for i in part]) for part in parts]).radius
+    start = reducer.radius_of(cover)
+    measured = []
+    for trip, part in zip(
+        (copy.deepcopy, copy.copy, lambda r: pw.coreset.Radius.from_bytes(r.to_bytes())), parts, strict=False
+    ):
+        one = trip(start)
+        for some in np.array_split(part, 3):
+            one.update(rows[some], ids=[known[i] for i in some], exclude=np.zeros(len(some), bool))
+        measured.append(pickle.loads(pickle.dumps(one)))
+    total = measured.pop()
+    total.update(rows[parts[3]], ids=[known[i] for i in parts[3]])
+    for one in measured:
+        total.merge(one)
+    total.merge(start)
+    assert total.finish() == expected
+    assert (total.rows, total.skipped) == (3000, 1)
+    assert repr(total).endswith("k=20, rows=3000)")
+    if strategy.name == "k_center" and strategy.metric == "euclidean":
+        centers = rows[cover.indices] if labelled is None else np.concatenate([rows[cover.indices], labelled])
+        used = rows[np.setdiff1d(np.arange(3000), [0, 1, 2, 9])].astype(float)
+        squared = ((used[:, None] - centers) ** 2).sum(2).min(1)
+        assert expected == pytest.approx(np.sqrt(np.sort(squared)[-8]))

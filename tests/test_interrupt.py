@@ -124,9 +124,10 @@ def test_ctrl_c_stops_picking(pick, dims):
     assert len(pick(pool[:1000], 3, random_state=0)) == 3
 
 
-def test_ctrl_c_stops_reducing_a_shard():
+@pytest.mark.parametrize("spread", [pw.KCenter, pw.KMeansPlusPlus])
+def test_ctrl_c_stops_reducing_a_shard(spread):
     pool = np.random.default_rng(0).random((60_000, 200), dtype=np.float32)
-    reducer = pw.reducer(pw.KCenter(shard_bytes=pool.nbytes // 2), 10_000)
+    reducer = pw.reducer(spread(shard_bytes=pool.nbytes // 2), 10_000)
     reducer.update(pool[:1000])
     before = reducer.to_bytes()
     assert_soon(interrupted(lambda: reducer.update(pool), 0.5))

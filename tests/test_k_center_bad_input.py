@@ -184,8 +184,9 @@ def test_strategies():
         pw.KCenter(prefilter_by="k_center")
     with pytest.raises(ValueError, match=r"^prefilter_by: no strategy is called 'unsure'"):
         pw.KCenter(prefilter_by="unsure")
-    with pytest.raises(ValueError, match=r"^mu: expected at least 1, got 0"):
-        pw.KCenter(mu=0)
+    for strategy in (pw.KCenter, pw.KMeansPlusPlus):
+        with pytest.raises(ValueError, match=r"^mu: expected at least 1, got 0"):
+            strategy(mu=0)
     with pytest.raises(TypeError, match=r"unexpected keyword"):
         pw.KMeansPlusPlus(outliers=3)
 
@@ -219,12 +220,12 @@ def test_select():
 
 
 def test_reducers():
-    with pytest.raises(ValueError, match=r"^strategy: expected k_center or one that ranks rows"):
-        pw.reducer("kmeans++", 3)
-    with pytest.raises(ValueError, match=r"^strategy: expected no prefilter"):
-        pw.reducer(pw.KCenter(prefilter=3), 3)
-    with pytest.raises(ValueError, match=r"^ties: expected 'first'"):
-        pw.reducer("k_center", 3, ties="random")
+    for strategy in ("margin", "typiclust", pw.KCenter(prefilter=3)):
+        with pytest.raises(ValueError, match=r"^strategy: expected k_center or kmeans\+\+ without a prefilter"):
+            pw.CoverReducer(strategy, 3)
+    for name in ("k_center", "kmeans++"):
+        with pytest.raises(ValueError, match=r"^ties: expected 'first'"):
+            pw.reducer(name, 3, ties="random")
     with pytest.raises(TypeError, match=r"^labelled: expected None with margin"):
         pw.reducer("margin", 3, labelled=X)
     with pytest.raises(TypeError, match=r"^strategy: expected one that ranks rows"):
@@ -261,8 +262,11 @@ def test_reducers():
         reducer.merge(pw.reducer("k_center", 3))
     with pytest.raises(ValueError, match=r"^merge: the reducers have different k: 3 and 4"):
         reducer.merge(pw.reducer("k_center", 4))
-    with pytest.raises(ValueError, match=r"^merge: the reducers have different strategies"):
-        reducer.merge(pw.reducer(pw.KCenter(mu=3), 3))
+    for strategy in (pw.KCenter(mu=3), "kmeans++"):
+        with pytest.raises(ValueError, match=r"^merge: the reducers have different strategies"):
+            reducer.merge(pw.reducer(strategy, 3, labelled=X[:2]))
+    with pytest.raises(ValueError, match=r"^merge: the reducers have different seeds \(give every reducer the same"):
+        pw.reducer("kmeans++", 3).merge(pw.reducer("kmeans++", 3))
     with pytest.raises(TypeError, match=r"^merge: expected a CoverReducer, got Reducer"):
         reducer.merge(pw.reducer("margin", 3))
     with pytest.raises(TypeError, match=r"^merge: expected a Reducer, got CoverReducer"):
@@ -278,3 +282,35 @@ def test_reducers():
         twice.finish()
     with pytest.raises(ValueError, match=r"^chunks: expected the rows that the reducer has taken, got none"):
         other.cover([])
+
+
+def test_radii():
+    reducer = pw.reducer("k_center", 3, exclude_ids=[50])
+    reducer.update(X)
+    cover = reducer.finish()
+    radius = reducer.radius_of(cover)
+    with pytest.raises(ValueError, match=r"^chunks: expected the rows that the reducer has taken, got none"):
+        radius.finish()
+    with pytest.raises(ValueError, match=r"^chunk: expected 6 dimensions \(columns\), got 5"):
+        radius.update(X[:, :5])
+    with pytest.raises(TypeError, match=r"^exclude_ids: expected strings, as the ids are"):
+        radius.update(X, ids=[f"n{i}" for i in range(100)])
+    assert radius.rows == 0
+    radius.update(X)
+    with pytest.raises(ValueError, match=r"^chunk: row 3 has nan in column 0; 1 of 100 rows are invalid"):
+        radius.update(np.where(np.arange(100)[:, None] == 3, np.nan, X))
+    other = reducer.radius_of(cover)
+    other.update(X)
+    with pytest.raises(ValueError, match=r"^merge: both know their rows by position only, and ids are excluded"):
+        radius.merge(other)
+    with pytest.raises(TypeError, match=r"^merge: expected a Radius, got CoverReducer"):
+        radius.merge(reducer)
+    others = pw.reducer("k_center", 3)
+    others.update(X + 1)
+    with pytest.raises(ValueError, match=r"^merge: expected a radius of the same picks"):
+        radius.merge(others.radius_of(others.finish()))
+    with pytest.raises(ValueError, match=r"^from_bytes: expected what Radius\.to_bytes returned"):
+        pw.coreset.Radius.from_bytes(radius.to_bytes()[:-1])
+    for wrong in (reducer, pw.reducer("k_center", 3)):
+        with pytest.raises(ValueError, match=r"^cover: expected what finish has returned of the rows so far"):
+            wrong.radius_of(pw.k_center(X, 3, ids=np.arange(100) + 1000))

@@ -263,7 +263,9 @@ def test_bad_options(options, error, match):
 
 
 def test_a_reducer_cannot_rank_all_rows():
-    with pytest.raises(ValueError, match=r"strategy: softrank ranks all rows of a pool.*use pickwise.select"):
+    with pytest.raises(
+        ValueError, match=r"strategy: softrank needs all rows of a pool.*is 'power'; or use pickwise.select"
+    ):
         pw.reducer("softrank", 5)
     with pytest.raises(TypeError, match="strategy: expected one that ranks rows"):
         pw.Reducer(pw.SoftRank(), 5)

@@ -10,6 +10,7 @@ array([0, 1])
 
 from __future__ import annotations
 
+from pickwise import polars as polars  # not in __all__: import * would hide the library of this name
 from pickwise._native import __version__
 from pickwise.batch import batch_bald
 from pickwise.build import build_info, warn_of_debug_build

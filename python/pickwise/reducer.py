@@ -15,7 +15,7 @@ from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
 from pickwise.state import State, id_kind
-from pickwise.strategies import REGISTRY, BatchBALD, Joint, Ranking, SoftRank, Spread, Strategy, resolve
+from pickwise.strategies import REGISTRY, Hybrid, Ranking, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,25 +44,26 @@ def reducer(
     exclude_ids : array_like, optional
         Ids that must not be selected.
     labelled : array_like of shape (labelled, dims), optional
-        For strategy "k_center": embeddings that are covered already.
+        For strategies "k_center" and "kmeans++": embeddings that are covered already.
     ties : {"first", "random"}
         Among equal scores: the lower id first, or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
-        For strategy "random", "power" and "softmax", and random ties; with "k_center", draws the first pick if given.
-        The seed is drawn once, here. Reducers that are to be merged need the same one: give each the same integer, or
-        send out copies of one reducer.
+        For strategy "random", "power", "softmax" and "kmeans++", and random ties; with "k_center", draws the first pick
+        if given. The seed is drawn once, here. Reducers that are to be merged need the same one: give each the same
+        integer, or send out copies of one reducer.
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings.
 
     Returns
     -------
     Reducer or CoverReducer
-        The latter for strategy "k_center", whose chunks are embeddings.
+        The latter for strategies "k_center" and "kmeans++", whose chunks are embeddings.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument that makes no sense, and for strategies that need the whole pool.
+        For an argument that makes no sense, and for strategies that need the whole pool: the message names the
+        closest one that does not.
 
     See Also
     --------
@@ -79,25 +80,33 @@ def reducer(
     array([11, 12])
     """
     chosen = resolve(strategy)
+    if not chosen.streams:
+        raise _needs_the_pool(chosen)
     if isinstance(chosen, Spread):
         if one_of(ties, "ties", ("first", "random")) == "random":
             raise ValueError(f"ties: expected 'first' with {chosen.name}, which has no other way, got 'random'")
         return CoverReducer(
             chosen, k, exclude_ids=exclude_ids, labelled=labelled, random_state=random_state, invalid=invalid
         )
-    if isinstance(chosen, (Joint, BatchBALD)):
-        raise ValueError(  # noqa: TRY004
-            f"strategy: {chosen.name} compares the rows of a pool with each other, so it cannot take them piece by "
-            "piece; use pickwise.select, or 'k_center' or 'power' here"
-        )
-    if isinstance(chosen, SoftRank):
-        raise ValueError(  # noqa: TRY004 - a strategy, but of the wrong kind
-            f"strategy: {chosen.name} ranks all rows of a pool, so it cannot take them piece by piece; "
-            "use pickwise.select, or 'power' or 'softmax' here"
-        )
     if labelled is not None:
         raise TypeError(f"labelled: expected None with {chosen.name}, which has no use for it")
     return Reducer(chosen, k, exclude_ids=exclude_ids, ties=ties, random_state=random_state, invalid=invalid)
+
+
+def _needs_the_pool(chosen: Strategy) -> ValueError:
+    closest = chosen.closest
+    shown = repr(closest.name if closest == type(closest)() else closest)
+    factor = chosen.factor if isinstance(chosen, Hybrid) else chosen.prefilter if isinstance(chosen, Spread) else None
+    if factor is None:
+        hint = f"the closest that can is {shown}; or use pickwise.select"
+    else:
+        hint = (
+            f"its first pass can, by pickwise.reducer({shown}, {factor} * k), for pickwise.select to choose among "
+            "those rows"
+        )
+    return ValueError(
+        f"strategy: {chosen.name} needs all rows of a pool at once, so it cannot take them piece by piece; {hint}"
+    )
 
 
 class Reducer(State):

@@ -9,6 +9,7 @@ from pickwise import _native
 from pickwise.arrays import as_points
 from pickwise.options import as_flag, as_seed
 from pickwise.strategies.joint import Joint, Needs, as_predictions, choose_rows
+from pickwise.strategies.stochastic import PowerSampling
 from pickwise.strategies.uncertainty import Margin
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Badge(Joint):
     def ranking(self) -> Margin:
         """What tells which rows are probabilities."""
         return Margin(from_logits=self.from_logits)
+
+    @property
+    def closest(self) -> PowerSampling:
+        """Rows drawn by their margin, which are less alike than the highest."""
+        return PowerSampling(score=self.ranking)
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked."""

@@ -29,6 +29,16 @@ class Strategy:
         """The options by name, as JSON can hold them."""
         return dict(vars(self))
 
+    @property
+    def closest(self) -> Strategy:
+        """The closest strategy that streams: this one, or what `pickwise.reducer` can make instead."""
+        return self
+
+    @property
+    def streams(self) -> bool:
+        """Whether `pickwise.reducer` makes one for it, so that rows may come piece by piece."""
+        return self.closest is self
+
 
 def as_option(strategy: str | Strategy) -> str | dict[str, Any]:
     """Write a strategy that is an option of another as JSON can hold it: a name, or the arguments of `resolve`."""

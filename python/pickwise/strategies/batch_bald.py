@@ -11,6 +11,8 @@ from pickwise.options import as_count, as_seed
 from pickwise.progress import reporting
 from pickwise.scores import native_score
 from pickwise.strategies.base import Strategy
+from pickwise.strategies.committee import Bald
+from pickwise.strategies.stochastic import PowerSampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +68,11 @@ class BatchBALD(Strategy):
     def is_of_committee(self) -> bool:
         """True: a pool has several predictions for each row."""
         return True
+
+    @property
+    def closest(self) -> PowerSampling:
+        """Rows drawn by what each tells by itself."""
+        return PowerSampling(score=Bald(from_logits=self.from_logits, temperature=self.temperature))
 
     def choose(
         self,

@@ -84,6 +84,11 @@ class Hybrid(Joint):
         return ranking_of(self.by)
 
     @property
+    def closest(self) -> Ranking:
+        """What ranks rows: its own first pass."""
+        return self.ranking
+
+    @property
     def second(self) -> Joint:
         """What chooses among the rows that are left over."""
         then = from_option(self.then)

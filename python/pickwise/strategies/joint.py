@@ -14,6 +14,7 @@ from pickwise.options import one_of
 from pickwise.points import Points, as_labelled
 from pickwise.scores import invalid_rows, native_score, score_dtype
 from pickwise.strategies.base import Ranking, Strategy, as_option, from_option, ranking_of
+from pickwise.strategies.stochastic import PowerSampling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,11 @@ class Joint(Strategy):
         return f"{type(self).__name__}({', '.join(given)})"
 
     @property
+    def closest(self) -> Strategy:
+        """K-center, which goes by distance too."""
+        return from_option({"strategy": "k_center", "metric": self.metric})
+
+    @property
     def measure(self) -> str:
         """The metric by which every row needs to have a distance."""
         return self.metric
@@ -99,6 +105,11 @@ class Scored(Joint):
     def ranking(self) -> Ranking:
         """What scores rows."""
         return ranking_of(self.score)
+
+    @property
+    def closest(self) -> Strategy:
+        """Rows drawn by the score, which are less alike than the highest."""
+        return PowerSampling(score=self.score)
 
 
 def scores_of(points: Points, strategy: Strategy) -> NDArray[np.float64]:

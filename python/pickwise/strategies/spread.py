@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 class Spread(Joint):
     """What the strategies have in common that choose rows by how far apart their embeddings are.
 
+    Attributes
+    ----------
+    draws : bool
+        Whether rows are drawn even where no seed is given.
+
     Parameters
     ----------
     metric : {"euclidean", "sqeuclidean", "cosine"}
@@ -36,6 +41,12 @@ class Spread(Joint):
         are then probabilities, and the embeddings are given beside them. The same as `Hybrid`.
     prefilter_by : str or Strategy
         What ranks rows for the prefilter.
+    mu : int
+        In `pickwise.reducer`: each shard is represented by `mu` times as many rows as are wanted. More make the
+        selection better and cost memory.
+    shard_bytes : int
+        In `pickwise.reducer`: bytes of embeddings that make a shard. A stream that is smaller is kept whole, and its
+        selection is exact.
 
     Raises
     ------
@@ -43,11 +54,16 @@ class Spread(Joint):
         For an option that makes no sense.
     """
 
+    draws: ClassVar[bool] = False
     prefilter: int | None = None
     prefilter_by: str | Strategy = "margin"
+    mu: int = 2
+    shard_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for option in ("mu", "shard_bytes"):
+            object.__setattr__(self, option, as_count(getattr(self, option), option, least=1))
         if self.prefilter is not None:
             object.__setattr__(self, "prefilter", as_count(self.prefilter, "prefilter", least=1))
         by = from_option(self.prefilter_by, "prefilter_by")
@@ -66,8 +82,32 @@ class Spread(Joint):
         """What ranks rows for the prefilter."""
         return ranking_of(self.prefilter_by)
 
+    @property
+    def closest(self) -> Strategy:
+        """Itself; with a prefilter, what ranks rows for that."""
+        return self if self.prefilter is None else self.ranking
+
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
         """Choose among points that are already checked."""
+        raise NotImplementedError
+
+    def standing_for(self, k: int) -> int:
+        """Tell how many rows stand for a shard, of which `k` are wanted."""
+        return self.mu * k
+
+    def represent(
+        self, points: Points, random_state: RandomState
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, float]:
+        """Pick rows that stand for all of some points.
+
+        Returns
+        -------
+        picks : ndarray of int64
+        weights : ndarray of float64 or None
+            How many rows each stands for, where that matters. Rows that are nearer to a labelled one are not counted.
+        radius : float
+            The largest distance of a row to its nearest pick or labelled row.
+        """
         raise NotImplementedError
 
 
@@ -81,13 +121,7 @@ class KCenter(Spread):
         So many of the farthest rows are left uncovered.
     min_distance : float, optional
         Rows nearer than this to a pick or a labelled row are not picked.
-    mu : int
-        In `pickwise.reducer`: each shard is represented by `mu` times as many rows as are wanted. More make the cover
-        better and cost memory.
-    shard_bytes : int
-        In `pickwise.reducer`: bytes of embeddings that make a shard. A stream that is smaller is kept whole, and its
-        selection is exact.
-    metric, prefilter, prefilter_by
+    metric, prefilter, prefilter_by, mu, shard_bytes
         As in `Spread`.
 
     Examples
@@ -102,13 +136,10 @@ class KCenter(Spread):
     name: ClassVar[str] = "k_center"
     outliers: int = 0
     min_distance: float | None = None
-    mu: int = 2
-    shard_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option, least in (("outliers", 0), ("mu", 1), ("shard_bytes", 1)):
-            object.__setattr__(self, option, as_count(getattr(self, option), option, least=least))
+        object.__setattr__(self, "outliers", as_count(self.outliers, "outliers", least=0))
         if self.min_distance is not None:
             object.__setattr__(self, "min_distance", as_distance(self.min_distance))
 
@@ -121,6 +152,15 @@ class KCenter(Spread):
             points, self.metric, progress, least=self.min_distance, outliers=self.outliers
         )
         return points.cover(self, picks, distances, radius)
+
+    def standing_for(self, k: int) -> int:
+        """Tell how many rows stand for a shard: each outlier may be one of them."""
+        return super().standing_for(k + self.outliers)
+
+    def represent(self, points: Points, random_state: RandomState) -> tuple[NDArray[np.int64], None, float]:  # noqa: ARG002
+        """Pick the farthest row each time; how many rows it stands for does not matter."""
+        picks, _, radius = farthest_first(points, self.metric, None)
+        return picks, None, radius
 
 
 def farthest_first(
@@ -173,7 +213,7 @@ class KMeansPlusPlus(Spread):
 
     Parameters
     ----------
-    metric, prefilter, prefilter_by
+    metric, prefilter, prefilter_by, mu, shard_bytes
         As in `Spread`.
 
     Examples
@@ -184,9 +224,25 @@ class KMeansPlusPlus(Spread):
     """
 
     name: ClassVar[str] = "kmeans++"
+    draws: ClassVar[bool] = True
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Cover:
         """Choose among points that are already checked."""
+        return points.cover(self, *self._drawn(points, random_state, progress))
+
+    def represent(
+        self, points: Points, random_state: RandomState
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+        """Draw rows, and count the rows that each is the nearest to."""
+        picks, _, radius = self._drawn(points, random_state, None)
+        nearest = points.nearest(self, picks).pick
+        counted = nearest >= 0
+        counts = None if points.weights is None else points.weights[counted]
+        return picks, np.bincount(nearest[counted], counts, len(picks)).astype(np.float64), radius
+
+    def _drawn(
+        self, points: Points, random_state: RandomState, progress: CoverProgress
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         seed = as_seed(random_state)
         with points.watched(progress) as report:
             picks, distances, radius, _ = _native.kmeans_plusplus(
@@ -204,4 +260,4 @@ class KMeansPlusPlus(Spread):
             )
             if report is not None:
                 report(len(picks), radius)
-        return points.cover(self, picks, distances, radius)
+        return picks, distances, radius

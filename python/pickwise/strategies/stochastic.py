@@ -183,3 +183,8 @@ class SoftRank(Sampling):
     """
 
     name: ClassVar[str] = "softrank"
+
+    @property
+    def closest(self) -> PowerSampling:
+        """Rows drawn by the score itself."""
+        return PowerSampling(score=self.score, beta=self.beta)
