@@ -104,7 +104,7 @@ def test_copies_fill_a_batch_by_score_but_not_one_that_is_spread():
         ([], {}, "at least one member"),
         (np.full((4, 2), 0.5), {}, r"\(members, rows, classes\)"),
         (committee(), {"probabilities": "p_*"}, "probabilities: expected None"),
-        ("pool.npy", {}, "got the path"),
+        (iter(committee()), {"filters": [("a", "==", 1)]}, "filters: expected None"),
     ],
 )
 def test_what_is_no_committee_is_refused(pool, options, message):

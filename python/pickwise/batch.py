@@ -123,7 +123,7 @@ def batch_bald(
        0      0  0.494632
        2      2  0.368064
     """
-    request = Request(ids, exclude, None, "first", random_state, "raise", clip, progress, None, None)
+    request = Request(ids=ids, exclude=exclude, random_state=random_state, clip=clip, progress=progress)
     strategy = BatchBALD(from_logits=from_logits, temperature=temperature, samples=samples)
     return pick_together(strategy, committee, as_k(k), request, Wishes())
 

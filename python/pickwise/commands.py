@@ -359,8 +359,10 @@ def _refuse_embeddings(strategy: Strategy, **files: Path | None) -> None:
 
 
 def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
-    if output is not None and output.exists() and any(
-        file.filesystem is None and output.samefile(file.path) for file in find_files(pool)[1]
+    if (
+        output is not None
+        and output.exists()
+        and any(file.filesystem is None and output.samefile(file.path) for file in find_files(pool)[1])
     ):
         raise ValueError(f"{output}: is the pool itself; write the result elsewhere")
     return open_pool(pool, probabilities=probabilities or None, id=id_column)

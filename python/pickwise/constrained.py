@@ -176,12 +176,15 @@ class Votes:
 
     def listening(self, source: Source) -> Source:
         """Return the same source, which is listened to."""
-        return source if self._ranking.is_of_committee else replace(source, listener=self._listen)
+        return source if self._ranking.is_of_committee else replace(source, listener=self.listen)
 
-    def _listen(self, rows: Rows, positions: int | NDArray[np.int64]) -> None:
+    def listen(self, rows: Rows, positions: int | NDArray[np.int64]) -> None:
+        """Note the classes of some rows."""
         from_logits = bool(getattr(self._ranking, "from_logits", False))
         classes = predicted_classes(rows, from_logits=from_logits)
-        last = (positions + len(classes) if isinstance(positions, int) else int(positions[-1]) + 1) if len(classes) else 0
+        last = (
+            (positions + len(classes) if isinstance(positions, int) else int(positions[-1]) + 1) if len(classes) else 0
+        )
         if last > len(self._classes):
             more = max(last, 2 * len(self._classes)) - len(self._classes)
             self._classes = np.concatenate([self._classes, np.zeros(more, np.int64)])

@@ -156,6 +156,8 @@ class Excluded:
         ValueError
             For a mask of another length and for positions outside the pool.
         """
+        if isinstance(x, cls):
+            return x
         array = _numbers(x, name)
         if array.ndim != 1:
             raise ValueError(f"{name}: expected a 1-D mask or positions, got the shape {array.shape}")
@@ -171,6 +173,12 @@ class Excluded:
         if rows is not None:
             excluded.check(rows)
         return excluded
+
+    def joined(self, positions: NDArray[np.int64]) -> Excluded:
+        """Return the same with more rows."""
+        mine = self.positions if self.mask is None else np.flatnonzero(self.mask)
+        assert mine is not None  # noqa: S101 - one of the two is set
+        return Excluded(None, np.union1d(mine, positions).astype(np.int64), self.name)
 
     def between(self, start: int, stop: int) -> NDArray[np.uint8] | None:
         """Return the mask of these rows, None where none of them is excluded."""

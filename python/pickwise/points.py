@@ -416,13 +416,18 @@ def _room(
         barred[labelled] = True
     available = rows - int(barred.sum())
     if available + taken == 0:
-        raise ValueError(
-            f"exclude: every one of the {rows} rows is excluded, labelled or invalid, so none is left to pick; "
-            "leave at least one out"
-        )
+        raise none_left(rows)
     if k > available + taken and not clip:
         raise too_few(k, available + taken, rows=rows, skipped=skipped, labelled=rows - excluded - available - taken)
     return min(k - taken, available)
+
+
+def none_left(rows: int) -> ValueError:
+    """Word that no row may be picked."""
+    return ValueError(
+        f"exclude: every one of the {rows} rows is excluded, labelled or invalid, so none is left to pick; "
+        "leave at least one out"
+    )
 
 
 def without_invalid(

@@ -44,7 +44,9 @@ def reporting(
             def show(done: int) -> None:
                 if size is not None and total:
                     read, seconds = size * done / total, bar.format_dict["elapsed"]
-                    bar.set_postfix_str(f"{read / 1e9:.2f} GB, {read / 1e6 / max(seconds, 1e-9):.0f} MB/s", refresh=False)
+                    bar.set_postfix_str(
+                        f"{read / 1e9:.2f} GB, {read / 1e6 / max(seconds, 1e-9):.0f} MB/s", refresh=False
+                    )
                 bar.update(done - bar.n)
 
             yield show

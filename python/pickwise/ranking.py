@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pickwise.ids import (
     as_excluded_ids,
     as_ids,
     count_ids,
+    named,
     refuse_other_kind,
     refuse_repeated,
     slice_ids,
@@ -26,6 +28,7 @@ from pickwise.ids import (
 )
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
+from pickwise.pools.reading import read
 from pickwise.pools.records import is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
@@ -81,16 +84,19 @@ class Ranked:
         Positions in the pool.
     report : Report
     source : Source
+    numbered : bool
+        Whether the ids are the numbers of the pool.
     """
 
     reducer: Reducer
     rows: int
     report: Report
     source: Source
+    numbered: bool
 
     def finish(self, *, clip: bool) -> Selection:
         """Return the selection, with ids as the caller knows them."""
-        return self.source.told(self.reducer.finish(clip=clip), self.report)
+        return self.source.told(self.reducer.finish(clip=clip), self.report, numbered=self.numbered)
 
 
 def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
@@ -113,14 +119,22 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         random_state=request.random_state,
         invalid=request.invalid,
     )
-    intake = Taking(strategy, given, excluded, source.name, samples=source.pool is not None, listener=source.listener)
+    intake = Taking(
+        strategy,
+        given,
+        excluded,
+        source.name,
+        samples=source.pool is not None,
+        are_own=source.is_named,
+        listener=source.listener,
+    )
     reducer, report = run(reducer, source, intake, request)
     rows = report.rows if source.rows is None else source.rows
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
     if excluded is not None:
         excluded.check(rows)
-    return Ranked(reducer, rows, report, source)
+    return Ranked(reducer, rows, report, source, numbered=given is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +145,15 @@ class Taking:
     given: Ids | None
     excluded: Excluded | None
     name: str
-    samples: bool
+    samples: bool = False
+    are_own: bool = True
     listener: Callable[[Rows, int | NDArray[np.int64]], object] | None = None
 
     def __call__(
         self, reducer: Reducer, part: Part, chunk: Chunk, seen: Report, report: Callable[[int], object] | None
     ) -> None:
         """Take a chunk, and note what was seen."""
-        rows = self._rows(chunk, part)
+        rows = borrowed(self.strategy, chunk, part, self.name)
         count = rows if isinstance(rows, int) else rows.shape[0]
         positions = reducer.rows if chunk.positions is None else chunk.positions
         skipped = reducer.take(
@@ -161,27 +176,12 @@ class Taking:
         if report is not None:
             report(count)
 
-    def _rows(self, chunk: Chunk, part: Part) -> Rows | int:
-        """Borrow what a chunk holds, or only count it where the strategy needs no more."""
-        matrix, strategy = chunk.matrix, self.strategy
-        if isinstance(matrix, (int, Rows)):
-            return matrix
-        if strategy.is_of_committee:
-            try:
-                return strategy.read(matrix, self.name)
-            except ValueError as error:
-                where = 0 if chunk.positions is None else chunk.positions
-                first = where if isinstance(where, int) else int(where[0])
-                raise ValueError(f"{self.name}: from {part.locate(first)} on: {error}") from None
-        if not strategy.needs_matrix:
-            return len(matrix)
-        values = matrix[:, 0] if matrix.shape[1] < strategy.min_classes else matrix
-        return strategy.read(values, self.name, allow_empty=True)
-
     def _ids(self, own: Ids | None, positions: int | NDArray[np.int64], count: int) -> Ids | None:
         given = self.given
         if given is None:
             return own
+        if own is not None and self.are_own:
+            raise ValueError("ids: expected None, because the pool brings its own ids")
         last = positions + count - 1 if isinstance(positions, int) else int(positions[-1])
         if count_ids(given) <= last:
             raise ValueError(f"ids: expected one for each row, at least {last + 1}, got {count_ids(given)}")
@@ -201,6 +201,24 @@ class Taking:
         else:
             scores = valid_scores(some, criterion)
         sample.add(positions + places if isinstance(positions, int) else positions[places], scores)
+
+
+def borrowed(strategy: Ranking, chunk: Chunk, part: Part, name: str) -> Rows | int:
+    """Borrow what a chunk holds, or only count it where the strategy needs no more."""
+    matrix = chunk.matrix
+    if isinstance(matrix, (int, Rows)):
+        return matrix
+    if strategy.is_of_committee:
+        try:
+            return strategy.read(matrix, name)
+        except ValueError as error:
+            where = 0 if chunk.positions is None else chunk.positions
+            first = where if isinstance(where, int) else int(where[0])
+            raise ValueError(f"{name}: from {part.locate(first)} on: {error}") from None
+    if not strategy.needs_matrix:
+        return len(matrix)
+    values = matrix[:, 0] if matrix.shape[1] < strategy.min_classes else matrix
+    return strategy.read(values, name, allow_empty=True)
 
 
 def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R, Report]:
@@ -322,23 +340,48 @@ class Source:
         refuse_other_kind(some, strings=True)
         return numbering.numbers(list(some))
 
-    def told(self, selection: S, report: Report) -> S:
+    @property
+    def is_named(self) -> bool:
+        """Whether rows have ids of their own, which are no numbers of ours."""
+        return self.pool is not None and self.pool.numbering is None
+
+    def named(self, ids: Ids) -> NDArray[Any]:
+        """Show ids in chunks as the caller knows them."""
+        numbering = None if self.pool is None else self.pool.numbering
+        return named(ids) if numbering is None or not isinstance(ids, np.ndarray) else numbering.ids(ids)
+
+    def chunks(self) -> Generator[tuple[Part, Chunk], None, None]:
+        """Read it from its start."""
+        with closing(read(self.parts, ahead=self.reads_ahead)) as items:
+            for part, item in items:
+                if isinstance(item, Exception):
+                    raise item
+                if item is not None:
+                    yield part, part.chunk(item)
+
+    def told(self, selection: S, report: Report | None, *, numbered: bool = True) -> S:
         """Give a selection the ids that the caller knows, and the report of a pool that was read in chunks."""
         if self.pool is None:
             return selection
-        if self.pool.numbering is not None and selection.ids.dtype != object:
+        if numbered and self.pool.numbering is not None and selection.ids.dtype != object:
             selection = replace(selection, ids=self.pool.numbering.ids(selection.ids))
         return reported(selection, report)
 
     def about(self, reducer: Any, request: Request) -> dict[str, Any]:
         """Describe what is selected from what, for a checkpoint."""
-        if len({part.name for part in self.parts}) != len(self.parts) or not all(hasattr(p, "file") for p in self.parts):
+        if len({part.name for part in self.parts}) != len(self.parts) or not all(
+            hasattr(p, "file") for p in self.parts
+        ):
             raise ValueError(
                 f"checkpoint: expected a pool of files, which can be read again one by one, got {self.name} of another kind"
             )
         numbers = {
             name: None if value is None else _digest(value)
-            for name, value in (("ids", request.ids), ("exclude", request.exclude), ("exclude_ids", request.exclude_ids))
+            for name, value in (
+                ("ids", request.ids),
+                ("exclude", request.exclude),
+                ("exclude_ids", request.exclude_ids),
+            )
         }
         seed = request.random_state
         return numbers | {

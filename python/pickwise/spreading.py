@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise import _native
-from pickwise.arrays import as_numpy, as_points, as_rows, is_matrix, row_count
+from pickwise.arrays import Rows, as_numpy, as_points, as_rows, below, is_matrix, row_count
 from pickwise.constrained import MORE, Votes
-from pickwise.ids import Excluded, Ids, as_ids, joined, named
-from pickwise.options import as_seed, one_of
-from pickwise.points import Points, as_labelled, without_invalid
-from pickwise.pools import is_path_like, open_pool
-from pickwise.pools.paths import find_files
-from pickwise.ranking import Request, is_matrix_like, left_out, open_source, rank
+from pickwise.engines import Local, as_engine
+from pickwise.gathering import as_matrix, collect, gather, open_embeddings
+from pickwise.ids import Excluded, Ids, as_ids, joined
+from pickwise.options import as_seed, one_of, too_few
+from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
+from pickwise.pools import Pool, is_path_like, open_pool
+from pickwise.pools.npy import NpyPool
+from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank
+from pickwise.result import reported
 from pickwise.scores import native_score, score_dtype
 from pickwise.strategies import Hybrid, Margin, Random, Spread
 from pickwise.strategies.joint import matrix_of_predictions
@@ -24,7 +28,6 @@ from pickwise.strategies.joint import matrix_of_predictions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pickwise.arrays import Rows
     from pickwise.limits import Limits, Wishes
     from pickwise.progress import CoverProgress, Progress
     from pickwise.result import Batch
@@ -44,6 +47,9 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     """Select by a strategy that chooses rows together; `pickwise.select` says what the arguments are."""
     one_of(request.invalid, "invalid", ("raise", "skip"))
     prefiltered = isinstance(strategy, Spread) and strategy.prefilter is not None
+    if (prefiltered or isinstance(strategy, Hybrid)) and beside.wishes.is_empty:
+        return _spread_best(strategy, pool, k, request, beside)
+    _refuse_elsewhere(strategy, request)
     if prefiltered or strategy.needs in ("scores", "predictions"):
         return _spread_ranked(strategy, pool, k, request, beside)
     if one_of(request.ties, "ties", ("first", "random")) == "random":
@@ -51,17 +57,19 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     targets = predicted = None
     if strategy.needs == "targets":
         _need_embeddings(strategy, beside, "predicted targets")
-        targets, ids = _collected(pool, request, flat=True)
-        matrix = as_points(beside.embeddings, "embeddings")
+        targets, ids, source = _collected(pool, request, flat=True)
+        matrix = as_matrix(beside.embeddings, pool, request)
         _refuse_other_rows(len(targets), len(matrix))
     elif beside.embeddings is None:
-        matrix, ids = _collected(pool, request, flat=strategy.name == "greedy_y")
+        matrix, ids, source = _collected(pool, request, flat=strategy.name == "greedy_y")
     else:
-        matrix, ids, predicted = _beside(pool, request, beside)
+        matrix, ids, predicted, source = _beside(pool, request, beside)
     if request.ids is not None:
-        if ids is not None:
+        if ids is not None and source.is_named:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         ids = as_ids(request.ids, "ids", len(matrix))
+    else:
+        request = replace(request, exclude_ids=source.numbers(request.exclude_ids))
     points = Points.read(
         matrix,
         k,
@@ -75,20 +83,123 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
         metric=strategy.metric,
         skip_invalid=request.invalid == "skip",
     )
-    return strategy.choose(points, request.random_state, _of_picks(request.progress))
+    batch = strategy.choose(points, request.random_state, _of_picks(request.progress))
+    return batch if request.ids is not None else source.told(batch, None)
+
+
+def _refuse_elsewhere(strategy: Joint, request: Request) -> None:
+    """Refuse what is only for strategies that take a pool piece by piece."""
+    local = isinstance(as_engine(request.engine), Local)
+    for name, asked in (("checkpoint", request.checkpoint is not None), ("engine", not local)):
+        if asked:
+            raise ValueError(
+                f"{name}: {strategy.name} compares the rows of a pool with each other, so it needs all of them here; "
+                f"the closest strategy that does not is {strategy.closest!r}"
+            )
+
+
+def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
+    """Select among the rows that rank highest: one pass by score, and one for their embeddings."""
+    _need_embeddings(strategy, beside, "probabilities")
+    assert k is not None  # noqa: S101 - a budget is a wish
+    embeddings = open_embeddings(beside.embeddings, pool, request)
+    rows = embeddings.rows if isinstance(embeddings, Pool) else len(embeddings)
+    source = open_source(pool, strategy.ranking, request)  # type: ignore[attr-defined] # it has one
+    if rows is not None:
+        _refuse_other_rows(source.rows, rows)
+    centers, known = _labelled_beside(beside.labelled, embeddings, source.rows)
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", source.rows)
+    barred = excluded
+    if known is not None:
+        barred = Excluded(None, known, "labelled") if excluded is None else excluded.joined(known)
+    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    factor = strategy.factor if isinstance(strategy, Hybrid) else getattr(strategy, "prefilter", None) or 1
+    skips, unfit = request.invalid == "skip", 0
+    if skips and not isinstance(embeddings, Pool):
+        barred, unfit = _also_invalid(barred, np.arange(len(embeddings)), embeddings, then.measure)
+    while True:
+        ranked = rank(strategy.ranking, source, factor * k, replace(request, exclude=barred, clip=True))  # type: ignore[attr-defined]
+        if rows is not None:
+            _refuse_other_rows(ranked.rows, rows)
+        best = ranked.finish(clip=True)
+        some = np.sort(best.indices)
+        matrix = gather(embeddings, some, request) if len(some) else np.empty((0, 1), np.float32)
+        barred, more = _also_invalid(barred, some, matrix, then.measure) if skips else (barred, 0)
+        if not more:
+            break
+        # Of embeddings elsewhere only those that are read are known to be none; others take their place.
+        unfit += more
+    available, skipped = len(best), best.skipped + unfit
+    labelled = 0 if known is None else len(known)
+    if available == 0:
+        raise none_left(ranked.rows)
+    if available < k and not request.clip:
+        raise too_few(k, available, rows=ranked.rows, skipped=skipped, labelled=labelled)
+    inside = np.empty(0, np.int64) if known is None else known
+    out = None if excluded is None else excluded.at(inside, len(inside))
+    if out is not None:
+        centers = below(centers, gather(embeddings, inside[out != 0], request)) if out.any() else centers
+        inside = inside[out == 0]
+    # In the order of positions, by which strategies decide between rows that are alike.
+    together = np.union1d(some, inside)
+    scores = np.zeros(len(together))
+    scores[np.searchsorted(together, best.indices)] = best.scores
+    points = Points.read(
+        gather(embeddings, together, request) if len(inside) else matrix,
+        min(k, available),
+        labelled=np.searchsorted(together, inside) if len(inside) else centers,
+        scores=scores,
+        clip=True,
+        metric=then.metric,
+    )
+    points = replace(points, may_be_few=True, centers=centers)
+    batch = then.choose(points, request.random_state, _of_picks(request.progress))
+    indices = together[batch.indices]
+    ids = best.ids[np.argsort(best.indices)][np.searchsorted(some, indices)]
+    return reported(replace(batch, ids=ids, indices=indices, strategy=strategy, skipped=skipped), best.report)
+
+
+def _also_invalid(
+    barred: Excluded | None, rows: NDArray[np.int64], matrix: NDArray[Any], metric: str
+) -> tuple[Excluded | None, int]:
+    """Leave out the rows whose embeddings have no distance as well, and count them."""
+    bad = rows[invalid(matrix, metric) != 0] if len(rows) else rows
+    known = None if barred is None or not len(bad) else barred.at(bad, len(bad))
+    bad = bad if known is None else bad[known == 0]
+    if not len(bad):
+        return barred, 0
+    return (Excluded(None, bad, "embeddings") if barred is None else barred.joined(bad)), len(bad)
+
+
+def _labelled_beside(
+    labelled: Any, embeddings: NDArray[Any] | Pool, rows: int | None
+) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
+    """Read what is labelled: embeddings of others, or positions in the pool."""
+    if labelled is None:
+        return None, None
+    rows = rows if rows is not None else embeddings.rows if isinstance(embeddings, Pool) else len(embeddings)
+    return as_labelled(labelled, (sys.maxsize if rows is None else rows, _dims(embeddings)))
+
+
+def _dims(embeddings: NDArray[Any] | Pool) -> int:
+    if not isinstance(embeddings, Pool):
+        return int(embeddings.shape[1])
+    with closing(embeddings.chunks()) as chunks:
+        return next((chunk.matrix.shape[1] for chunk in chunks), 1)
 
 
 def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
     """Select among the rows that rank highest, or among all, with their scores."""
     _need_embeddings(strategy, beside, "probabilities")
-    matrix = as_points(beside.embeddings, "embeddings")
+    matrix = as_matrix(beside.embeddings, pool, request)
     rows = len(matrix)
     if strategy.needs == "predictions" and not is_matrix_like(pool, request.probabilities, request.id):
-        pool, ids = _collected(pool, request)
-        if ids is not None and request.ids is not None:
+        pool, ids, told = _collected(pool, request)
+        if ids is not None and request.ids is not None and told.is_named:
             raise ValueError("ids: expected None, because the pool brings its own ids")
         pool = pool[:, 0] if pool.shape[1] == 1 else pool
-        request = replace(request, ids=request.ids if ids is None else named(ids), probabilities=None, id=None)
+        own = None if ids is None or request.ids is not None else told.named(ids)
+        request = replace(request, ids=request.ids if own is None else own, probabilities=None, id=None, filters=None)
     ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # those that need scores have one
     source = open_source(pool, ranking, request)
     _refuse_other_rows(source.rows, rows)
@@ -208,44 +319,55 @@ def _need_embeddings(strategy: Joint, beside: Beside, what: str) -> None:
         raise TypeError(f"embeddings: expected a matrix beside the pool of {what} with {strategy!r}{why}, got None")
 
 
-def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDArray[Any], Ids | None]:
+def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDArray[Any], Ids | None, Source]:
     """Read a pool as one matrix: where it is, if it is one, else chunk by chunk into one; 1-D if that may be."""
     if is_matrix_like(pool, request.probabilities, request.id):
         if flat and not is_matrix(pool, "pool"):
             pool = as_numpy(pool, "pool")[:, None]
-        return as_points(pool, "pool"), None
-    opened = open_pool(pool, probabilities=request.probabilities, id=request.id)
-    if is_path_like(pool):
-        kind, files = find_files(pool)
-        if kind == ".npy" and len(files) == 1:
-            return as_points(files[0], "pool"), None
-    parts, ids = [], []
-    with closing(opened.chunks()) as chunks:
-        for matrix, own in chunks:
-            parts.append(np.array(matrix, order="C"))
-            ids += [] if own is None else [joined([own])]
-    if not any(map(len, parts)):
-        raise ValueError("pool: expected at least one row, got none")
-    return as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None
+        matrix = as_points(pool, "pool")
+        return matrix, None, Source.of(len(matrix))
+    opened = _opened(pool, request)
+    source = Source(opened.rows, opened.parts, opened)
+    if is_path_like(pool) and isinstance(opened, NpyPool) and opened.numbering is None:
+        file = opened.parts[0].file
+        if file.filesystem is None:
+            return as_points(file.path, "pool"), None, source
+    found = collect(opened)
+    return found.matrix, found.ids, source
 
 
-def _beside(pool: Any, request: Request, beside: Beside) -> tuple[NDArray[Any], Ids | None, NDArray[np.int64] | None]:
+def _opened(pool: Any, request: Request) -> Pool:
+    return open_pool(
+        pool,
+        probabilities=request.probabilities,
+        id=request.id,
+        filters=request.filters,
+        on_file_error=request.on_file_error,
+    )
+
+
+def _beside(
+    pool: Any, request: Request, beside: Beside
+) -> tuple[NDArray[Any], Ids | None, NDArray[np.int64] | None, Source]:
     """Read embeddings that lie beside a pool, of which only the ids matter and, where asked for, the classes."""
-    matrix = as_points(beside.embeddings, "embeddings")
+    matrix = as_matrix(beside.embeddings, pool, request)
     votes = None if beside.wishes.max_per_class is None else Votes(Margin(), pool)
     if votes is None and is_matrix_like(pool, request.probabilities, request.id):
         _refuse_other_rows(row_count(pool, "pool"), len(matrix))
-        return matrix, None, None
-    source = open_source(pool, Random() if votes is None else Margin(), request.probabilities, request.id)
+        return matrix, None, None, Source.of(len(matrix))
+    source = open_source(pool, Random() if votes is None else Margin(), request)
     rows, ids = 0, []
-    with closing((source if votes is None else votes.listening(source)).pieces()) as pieces:
-        for piece, own in pieces:
-            if not isinstance(piece, int) and request.invalid == "raise":
-                _refuse_no_probabilities(piece, rows)
-            rows += piece if isinstance(piece, int) else piece.shape[0]
-            ids += [] if own is None else [joined([own])]
+    for part, chunk in source.chunks():
+        values = borrowed(Random() if votes is None else Margin(), chunk, part, "pool")
+        if isinstance(values, Rows):
+            if request.invalid == "raise":
+                _refuse_no_probabilities(values, rows)
+            assert votes is not None  # noqa: S101 - without it they are only counted
+            votes.listen(values, rows)
+        rows += values if isinstance(values, int) else values.shape[0]
+        ids += [] if chunk.ids is None else [joined([chunk.ids])]
     _refuse_other_rows(rows, len(matrix))
-    return matrix, joined(ids) if ids else None, None if votes is None else votes.of(rows)
+    return matrix, joined(ids) if ids else None, None if votes is None else votes.of(rows), source
 
 
 def _refuse_no_probabilities(rows: Rows, before: int) -> None:

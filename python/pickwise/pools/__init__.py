@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import is_array_like
@@ -100,7 +101,9 @@ def is_list_of_pools(pool: Any) -> bool:
 
     if not isinstance(pool, (list, tuple)) or not pool:
         return False
-    return all(isinstance(member, (str, os.PathLike, Pool)) or is_path_like(member) or is_table(member) for member in pool)
+    return all(
+        isinstance(member, (str, os.PathLike, Pool)) or is_path_like(member) or is_table(member) for member in pool
+    )
 
 
 def _open_files(
@@ -131,7 +134,8 @@ def _open_files(
             )
         return StackedPool(array)
     # A file that is named as such is an array like any other.
-    alone = isinstance(pool, (str, os.PathLike)) and len(files) == 1 and files[0].name == os.fspath(pool)
+    names = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
+    alone = len(files) == len(names) == 1 and files[0].name == str(Path(names[0]).expanduser())
     return NpyPool(files, numbered=not alone, on_file_error=on_file_error)
 
 

@@ -185,7 +185,9 @@ class Matrices:
         matrix = arrow.matrix(column, name, rows, self._width)
         self._width = matrix.shape[1]
         if self._width < 2:
-            raise ValueError(f"{name}: row {arrow.row_of(rows, 0)} holds {self._width} classes; selection needs two or more")
+            raise ValueError(
+                f"{name}: row {arrow.row_of(rows, 0)} holds {self._width} classes; selection needs two or more"
+            )
         return matrix
 
 

@@ -110,7 +110,9 @@ def choose_members(
         wanted = list(probabilities)
     nested = [name for name in wanted if isinstance(name, str) and name in types and _depth(types[name]) == 2]
     if len(wanted) == 1 and nested:
-        flat = schema.set(schema.get_field_index(nested[0]), schema.field(nested[0]).with_type(types[nested[0]].value_type))
+        flat = schema.set(
+            schema.get_field_index(nested[0]), schema.field(nested[0]).with_type(types[nested[0]].value_type)
+        )
         return MemberColumns((choose_columns(flat, nested[0], id, source, filters),), is_nested=True)
     if probabilities is None or isinstance(probabilities, str):
         wanted = [name for name in wanted if _depth(types[name]) == 1]

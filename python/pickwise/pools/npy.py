@@ -51,7 +51,10 @@ class NpyPool(Pool):
             nonlocal first
             array = read_header(file)
             if len(array.shape) == 3:
-                raise ValueError(f"{file.name}: holds a committee of shape {array.shape}; name a strategy for one")
+                raise ValueError(
+                    f"{file.name}: expected (rows, classes) or 1-D P(y=1), got the shape {array.shape}; a committee "
+                    "(members, rows, classes) is for strategies such as 'bald'"
+                )
             first = first or array
             if array.row != first.row:
                 raise ValueError(f"{file.name}: has {array.row}, but {first.file.name} has {first.row}")

@@ -1,0 +1,203 @@
+"""Embeddings beside a pool, wherever they lie: as one matrix, or only those of a few rows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.arrays import as_points
+from pickwise.coreset.parts import reading, written
+from pickwise.ids import joined
+from pickwise.pools import Pool, is_path_like, open_pool
+from pickwise.pools.paths import KINDS, is_url
+from pickwise.pools.records import is_table
+from pickwise.ranking import Request, Source, is_matrix_like, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pickwise.ids import Ids
+    from pickwise.pools import Chunk, Part
+    from pickwise.report import Report
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """A pool that was read as a whole.
+
+    Attributes
+    ----------
+    matrix : ndarray of shape (rows, columns)
+    ids : Ids or None
+        Those in its chunks.
+    """
+
+    matrix: NDArray[Any]
+    ids: Ids | None
+
+
+def collect(pool: Pool) -> Collected:
+    """Read a pool into one matrix."""
+    parts, ids = [], []
+    with closing(pool.chunks()) as chunks:
+        for chunk in chunks:
+            parts.append(np.array(chunk.matrix, order="C"))
+            ids += [] if chunk.ids is None else [joined([chunk.ids])]
+    if not any(map(len, parts)):
+        raise ValueError("pool: expected at least one row, got none")
+    return Collected(as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None)
+
+
+def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any] | Pool:
+    """Find the embeddings of a pool: a matrix that is there, or a pool of them to be read.
+
+    Parameters
+    ----------
+    embeddings : array_like, path, table, Pool, or str or sequence of str
+        Names that are no paths are columns of the pool itself.
+    """
+    options = {"filters": request.filters, "on_file_error": request.on_file_error}
+    if _names_columns(embeddings, pool):
+        return open_pool(pool, probabilities=embeddings, **options)
+    if is_path_like(embeddings):
+        lone = isinstance(embeddings, (str, os.PathLike)) and os.fspath(embeddings).lower().endswith(".npy")
+        if lone and not is_url(os.fspath(embeddings)):
+            return as_points(embeddings, "embeddings")
+        return open_pool(embeddings, on_file_error=request.on_file_error)
+    if isinstance(embeddings, Pool):
+        return embeddings
+    if is_table(embeddings) and not is_matrix_like(embeddings, None, None):
+        return open_pool(embeddings)
+    return as_points(embeddings, "embeddings")
+
+
+def as_matrix(embeddings: Any, pool: Any, request: Request) -> NDArray[Any]:
+    """Read all embeddings of a pool."""
+    found = open_embeddings(embeddings, pool, request)
+    return collect(found).matrix if isinstance(found, Pool) else found
+
+
+def gather(embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Request) -> NDArray[Any]:
+    """Read the embeddings of a few rows, in one pass over those files that hold them.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        Their positions, ascending.
+    """
+    if not isinstance(embeddings, Pool):
+        return embeddings[rows]
+    source = Source(embeddings.rows, embeddings.parts, embeddings, "embeddings")
+    quiet = Request(on_file_error=request.on_file_error, engine=request.engine)
+    found, _ = run(Gathered(rows), source, gathering, quiet)
+    return found.finish()
+
+
+class Gathered:
+    """Some rows of a pool, as far as they have been met; the state of a reducer.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        The positions that are wanted, ascending.
+    """
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._places: list[NDArray[np.int64]] = []
+        self._parts: list[NDArray[Any]] = []
+        self._seen = 0
+
+    def take(self, matrix: NDArray[Any], positions: int | NDArray[np.int64] | None) -> None:
+        """Keep those rows of a chunk that are wanted."""
+        first = self._seen if positions is None else positions
+        if isinstance(first, int):
+            begin, end = np.searchsorted(self._rows, (first, first + len(matrix)))
+            places, inside = np.arange(begin, end), self._rows[begin:end] - first
+        else:
+            inside = np.flatnonzero(np.isin(first, self._rows))
+            places = np.searchsorted(self._rows, first[inside])
+        self._seen += len(matrix)
+        if len(places):
+            self._places.append(places)
+            self._parts.append(matrix[inside])
+
+    def merge(self, other: Gathered) -> None:
+        """Take all that another has kept."""
+        self._places += other._places
+        self._parts += other._parts
+        self._seen += other._seen
+
+    def finish(self) -> NDArray[Any]:
+        """Return the rows in the order in which they were wanted."""
+        places = np.concatenate([np.empty(0, np.int64), *self._places])
+        if len(np.unique(places)) < len(self._rows):
+            missing = np.setdiff1d(np.arange(len(self._rows)), places)
+            raise ValueError(
+                f"embeddings: expected rows for all of the pool, got none at position {self._rows[missing[0]]}; "
+                "embeddings must lie row for row as the pool does"
+            )
+        found = np.concatenate(self._parts)
+        out = np.empty_like(found, shape=(len(self._rows), found.shape[1]))
+        out[places] = found
+        return out
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo all that follows."""
+        return len(self._parts), self._seen
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what was so when the snapshot was taken."""
+        count, self._seen = snapshot
+        del self._parts[count:], self._places[count:]
+
+    def to_bytes(self) -> bytes:
+        """Return all of the state."""
+        places = np.concatenate([np.empty(0, np.int64), *self._places])
+        return written(
+            [self._rows, np.array(self._seen), places, *([np.concatenate(self._parts)] if self._parts else [])]
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Gathered:
+        """Read back what `to_bytes` wrote."""
+        array = reading(data)
+        made = Gathered(array())
+        made._seen = int(array())
+        places = array()
+        if len(places):
+            made._places, made._parts = [places], [array()]
+        return made
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Gathered], tuple[bytes]]:
+        return Gathered.from_bytes, (self.to_bytes(),)
+
+
+def gathering(
+    reducer: Gathered,
+    part: Part,
+    chunk: Chunk,
+    seen: Report,
+    report: Callable[[int], object] | None,  # noqa: ARG001
+) -> None:
+    """Take a chunk of embeddings."""
+    reducer.take(chunk.matrix, chunk.positions)
+    seen.rows += len(chunk.matrix)
+    if report is not None:
+        report(len(chunk.matrix))
+
+
+def _names_columns(embeddings: Any, pool: Any) -> bool:
+    """Tell names of columns from paths."""
+    if not (is_table(pool) or is_path_like(pool)) or not is_path_like(embeddings):
+        return False
+    names = [embeddings] if isinstance(embeddings, (str, os.PathLike)) else list(embeddings)
+    texts = [os.fspath(name) for name in names]
+    return not any(text.lower().endswith(KINDS) or "/" in text or is_url(text) or Path(text).exists() for text in texts)
