@@ -137,7 +137,7 @@ def matrix(array: Any, name: str, rows: Rows, width: int | None) -> NDArray[Any]
         if ragged.size:
             row = int(ragged[0])
             raise ValueError(
-                f"{name}: row {row_of(rows, row)} holds {lengths[row]} values, expected {width} as in the rows before it"
+                f"{name}: row {row_of(rows, row)} holds {lengths[row]} values, expected {width} as in the rows before"
             )
     flat = array.flatten()
     if flat.null_count:

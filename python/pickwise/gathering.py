@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +67,11 @@ def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any
     options = {"filters": request.filters, "on_file_error": request.on_file_error}
     if _names_columns(embeddings, pool):
         return open_pool(pool, probabilities=embeddings, **options)
-    if is_path_like(embeddings):
-        lone = isinstance(embeddings, (str, os.PathLike)) and os.fspath(embeddings).lower().endswith(".npy")
-        if lone and not is_url(os.fspath(embeddings)):
+    if isinstance(embeddings, (str, os.PathLike)):
+        name = os.fspath(embeddings)
+        if name.lower().endswith(".npy") and not is_url(name) and not has_magic(name):
             return as_points(embeddings, "embeddings")
+    if is_path_like(embeddings):
         return open_pool(embeddings, on_file_error=request.on_file_error)
     if isinstance(embeddings, Pool):
         return embeddings
@@ -149,6 +151,9 @@ class Gathered:
         out[places] = found
         return out
 
+    def condense(self) -> None:
+        """Do nothing: all that is kept is wanted."""
+
     def snapshot(self) -> Any:
         """Return what `restore` needs to undo all that follows."""
         return len(self._parts), self._seen
@@ -182,10 +187,10 @@ class Gathered:
 
 def gathering(
     reducer: Gathered,
-    part: Part,
+    part: Part,  # noqa: ARG001 - as all intakes are called
     chunk: Chunk,
     seen: Report,
-    report: Callable[[int], object] | None,  # noqa: ARG001
+    report: Callable[[int], object] | None,
 ) -> None:
     """Take a chunk of embeddings."""
     reducer.take(chunk.matrix, chunk.positions)

@@ -107,9 +107,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         if not request.clip:
             raise too_few(k, source.rows, rows=source.rows)
         k = source.rows
-    given = None if request.ids is None else as_ids(request.ids, "ids", source.rows)
-    if given is not None:
-        refuse_repeated(given, "ids")
+    given = source.given(request.ids)
     excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", source.rows)
     reducer = Reducer(
         strategy,
@@ -158,7 +156,7 @@ class Taking:
         positions = reducer.rows if chunk.positions is None else chunk.positions
         skipped = reducer.take(
             rows,
-            self._ids(chunk.ids, positions, count),
+            ids_at(self.given, chunk.ids, positions, count, are_own=self.are_own),
             None if self.excluded is None else self.excluded.at(positions, count),
             name=self.name,
             positions=positions,
@@ -176,19 +174,6 @@ class Taking:
         if report is not None:
             report(count)
 
-    def _ids(self, own: Ids | None, positions: int | NDArray[np.int64], count: int) -> Ids | None:
-        given = self.given
-        if given is None:
-            return own
-        if own is not None and self.are_own:
-            raise ValueError("ids: expected None, because the pool brings its own ids")
-        last = positions + count - 1 if isinstance(positions, int) else int(positions[-1])
-        if count_ids(given) <= last:
-            raise ValueError(f"ids: expected one for each row, at least {last + 1}, got {count_ids(given)}")
-        if isinstance(positions, int):
-            return slice_ids(given, positions, positions + count)
-        return take_ids(given, positions)
-
     def _sample(self, rows: Rows, positions: int | NDArray[np.int64], sample: ScoreSample) -> None:
         """Note the scores of a few rows, without noise."""
         places = sample.wanted(positions, rows.shape[0])
@@ -196,11 +181,24 @@ class Taking:
             return
         some = rows.some(places)
         criterion = self.strategy.criterion(binary=rows.binary)
-        if isinstance(criterion, str):
-            scores = some[:, 0].astype(np.float64)
-        else:
-            scores = valid_scores(some, criterion)
+        scores = some[:, 0].astype(np.float64) if isinstance(criterion, str) else valid_scores(some, criterion)
         sample.add(positions + places if isinstance(positions, int) else positions[places], scores)
+
+
+def ids_at(
+    given: Ids | None, own: Ids | None, positions: int | NDArray[np.int64], count: int, *, are_own: bool
+) -> Ids | None:
+    """Find the ids of so many rows: those that the caller has given for the whole pool, or the pool's own."""
+    if given is None or not count:
+        return own
+    if own is not None and are_own:
+        raise ValueError("ids: expected None, because the pool brings its own ids")
+    last = positions + count - 1 if isinstance(positions, int) else int(positions[-1])
+    if count_ids(given) <= last:
+        raise ValueError(f"ids: expected one for each row, at least {last + 1}, got {count_ids(given)}")
+    if isinstance(positions, int):
+        return slice_ids(given, positions, positions + count)
+    return take_ids(given, positions)
 
 
 def borrowed(strategy: Ranking, chunk: Chunk, part: Part, name: str) -> Rows | int:
@@ -329,6 +327,19 @@ class Source:
         """Files that were left out when it was opened."""
         return {} if self.pool is None else self.pool.failed
 
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether there is more than one pass."""
+        return self.pool is None or self.pool.can_be_read_again
+
+    def given(self, ids: Any) -> Ids | None:
+        """Read ids that the caller has given for all rows."""
+        if ids is None:
+            return None
+        given = as_ids(ids, "ids", self.rows)
+        refuse_repeated(given, "ids")
+        return given
+
     def numbers(self, exclude_ids: Any) -> Any:
         """Turn ids of rows as the caller knows them into those in the chunks."""
         numbering = None if self.pool is None else self.pool.numbering
@@ -373,7 +384,7 @@ class Source:
             hasattr(p, "file") for p in self.parts
         ):
             raise ValueError(
-                f"checkpoint: expected a pool of files, which can be read again one by one, got {self.name} of another kind"
+                "checkpoint: expected a pool of files, which can be read again one by one, got one of another kind"
             )
         numbers = {
             name: None if value is None else _digest(value)

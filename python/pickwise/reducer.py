@@ -266,6 +266,9 @@ class Reducer(State):
             done = end
         return topk.skipped - skipped
 
+    def condense(self) -> None:
+        """Do nothing: the state is small."""
+
     def snapshot(self) -> Any:
         """Return what `restore` needs to undo all that follows."""
         return None if self._topk is None else self._topk.to_bytes(), self._id_kind, self._columns

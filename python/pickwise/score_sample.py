@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 MOST = 1 << 14
 """Rows in a sample at most; a share is then known within 1.1 % of all rows, 19 times in 20 (Massart, 1990)."""
@@ -80,12 +82,12 @@ class ScoreSample:
             chosen = other.positions[keep], other.scores[keep]
         self.add(*chosen)
 
-    def quantile(self, q: ArrayLike) -> NDArray[np.float64]:
+    def quantile(self, q: float | Sequence[float]) -> NDArray[np.float64]:
         """Estimate the score that a share of the rows is below.
 
         Parameters
         ----------
-        q : array_like
+        q : float or sequence of float
             Shares from 0 to 1.
         """
         finite = self._finite()

@@ -12,6 +12,7 @@ import numpy as np
 from pickwise import _native
 from pickwise.arrays import Rows, as_numpy, as_points, as_rows, below, is_matrix, row_count
 from pickwise.constrained import MORE, Votes
+from pickwise.covering import cover, open_stream
 from pickwise.engines import Local, as_engine
 from pickwise.gathering import as_matrix, collect, gather, open_embeddings
 from pickwise.ids import Excluded, Ids, as_ids, joined
@@ -49,6 +50,11 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     prefiltered = isinstance(strategy, Spread) and strategy.prefilter is not None
     if (prefiltered or isinstance(strategy, Hybrid)) and beside.wishes.is_empty:
         return _spread_best(strategy, pool, k, request, beside)
+    if isinstance(strategy, Spread) and strategy.streams and beside.embeddings is None and beside.wishes.is_empty:
+        stream = _as_stream(pool, request, beside)
+        if stream is not None:
+            assert k is not None  # noqa: S101 - a budget is a wish
+            return cover(strategy, stream, k, request, beside.labelled)
     _refuse_elsewhere(strategy, request)
     if prefiltered or strategy.needs in ("scores", "predictions"):
         return _spread_ranked(strategy, pool, k, request, beside)
@@ -85,6 +91,14 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     )
     batch = strategy.choose(points, request.random_state, _of_picks(request.progress))
     return batch if request.ids is not None else source.told(batch, None)
+
+
+def _as_stream(pool: Any, request: Request, beside: Beside) -> Source | None:
+    """Open a pool for one pass; None where it is to be read as a whole."""
+    # Positions of labelled rows say nothing of their embeddings before the pool has been read.
+    if request.ties != "first" or (beside.labelled is not None and not is_matrix(beside.labelled, "labelled")):
+        return None
+    return open_stream(pool, request)
 
 
 def _refuse_elsewhere(strategy: Joint, request: Request) -> None:
@@ -328,10 +342,8 @@ def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDAr
         return matrix, None, Source.of(len(matrix))
     opened = _opened(pool, request)
     source = Source(opened.rows, opened.parts, opened)
-    if is_path_like(pool) and isinstance(opened, NpyPool) and opened.numbering is None:
-        file = opened.parts[0].file
-        if file.filesystem is None:
-            return as_points(file.path, "pool"), None, source
+    if is_path_like(pool) and isinstance(opened, NpyPool) and opened.is_one_array:
+        return as_points(opened.parts[0].file.path, "pool"), None, source
     found = collect(opened)
     return found.matrix, found.ids, source
 

@@ -14,6 +14,8 @@ from pickwise.points import invalid
 from pickwise.state import State, id_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from pickwise.strategies import Spread
@@ -47,19 +49,29 @@ class Embedded(State):
         """How many invalid rows were passed over."""
         return self._skipped
 
-    def _read(self, chunk: Any, ids: Any, exclude: Any, name: str) -> tuple[Part, NDArray[np.uint8]] | None:
+    def _read(
+        self,
+        chunk: Any,
+        ids: Any,
+        exclude: Any,
+        *,
+        name: str,
+        positions: int | NDArray[np.int64] | None,
+        locate: Callable[[int], str] | None,
+    ) -> tuple[Part, NDArray[np.uint8]] | None:
         """Check a chunk; mark its rows that are excluded and, by another number, invalid. None where it is empty."""
         matrix = as_points(chunk, name, allow_empty=True)
         count = len(matrix)
-        given = None if ids is None else as_ids(ids, "ids", count)
+        given = ids if ids is None or isinstance(ids, tuple) else as_ids(ids, "ids", count)
         mask = None if exclude is None else Excluded.read(exclude, "exclude", count).between(0, count)
         if count == 0:
             return None
         self._check(id_kind(given), self._make_of(matrix), name)
         if self._dims not in (None, matrix.shape[1]):
             raise ValueError(f"{name}: expected {self._dims} dimensions (columns), got {matrix.shape[1]}")
-        part = Part(matrix, np.arange(self._count, self._count + count), given)
-        return part, self._left_out(part, mask, name)
+        first = self._count if positions is None else positions
+        part = Part(matrix, np.arange(first, first + count) if isinstance(first, int) else first, given)
+        return part, self._left_out(part, mask, name, locate)
 
     def _count_in(self, part: Part, out: NDArray[np.uint8]) -> None:
         """Settle that a chunk has been taken."""
@@ -71,7 +83,9 @@ class Embedded(State):
         """Say what all chunks must have in common."""
         raise NotImplementedError
 
-    def _left_out(self, part: Part, exclude: NDArray[np.uint8] | None, name: str) -> NDArray[np.uint8]:
+    def _left_out(
+        self, part: Part, exclude: NDArray[np.uint8] | None, name: str, locate: Callable[[int], str] | None
+    ) -> NDArray[np.uint8]:
         matrix = part.matrix
         out = np.zeros(len(matrix), np.uint8)
         if exclude is not None:
@@ -85,8 +99,9 @@ class Embedded(State):
             what = (
                 "is zero, so it has no direction" if np.isfinite(row).all() else f"has {row[column]} in column {column}"
             )
+            where = f"row {bad[0]}" if locate is None else locate(int(part.position[bad[0]]))
             raise ValueError(
-                f"{name}: row {bad[0]} {what}; {len(bad)} of {len(matrix)} rows are invalid; exclude such rows, or "
+                f"{name}: {where} {what}; {len(bad)} of {len(matrix)} rows are invalid; exclude such rows, or "
                 "pass invalid='skip'"
             )
         out[bad] = _INVALID

@@ -12,6 +12,8 @@ from pickwise.coreset.parts import reading, written
 from pickwise.strategies import Spread, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from pickwise.options import Invalid
@@ -81,9 +83,18 @@ class Radius(Embedded):
         """
         self.take(chunk, ids, exclude, name="chunk")
 
-    def take(self, chunk: Any, ids: Any, exclude: Any, *, name: str) -> None:
-        """Measure rows that are called `name` in messages; `update` and `CoverReducer.cover` end here."""
-        read = self._read(chunk, ids, exclude, name)
+    def take(
+        self,
+        chunk: Any,
+        ids: Any,
+        exclude: Any,
+        *,
+        name: str,
+        positions: int | NDArray[np.int64] | None = None,
+        locate: Callable[[int], str] | None = None,
+    ) -> None:
+        """Measure rows that are called `name` in messages; `update`, `CoverReducer.cover` and `select` end here."""
+        read = self._read(chunk, ids, exclude, name=name, positions=positions, locate=locate)
         if read is None:
             return
         part, out = read
@@ -91,6 +102,17 @@ class Radius(Embedded):
         if len(used):
             self._keep(_native.nearest(used, self._centers, self.strategy.metric)[1])
         self._count_in(part, out)
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo all that follows."""
+        return self._farthest, self._count, self._skipped, self._id_kind
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what was so when the snapshot was taken."""
+        self._farthest, self._count, self._skipped, self._id_kind = snapshot
+
+    def condense(self) -> None:
+        """Do nothing: the state is small."""
 
     def merge(self, other: Radius) -> None:
         """Take all that another one has measured; it stays as it is.

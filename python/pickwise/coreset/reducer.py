@@ -117,13 +117,44 @@ class CoverReducer(Embedded):
         TypeError, ValueError
             If the chunk or the ids are refused; nothing of the chunk is taken then.
         """
-        read = self._read(chunk, ids, exclude, "chunk")
+        self.take(chunk, ids, exclude, name="chunk")
+
+    def take(
+        self,
+        chunk: Any,
+        ids: Any,
+        exclude: Any,
+        *,
+        name: str,
+        positions: int | NDArray[np.int64] | None = None,
+        locate: Callable[[int], str] | None = None,
+    ) -> None:
+        """Take rows that are called `name` in messages; `update` and `select` end here.
+
+        Parameters
+        ----------
+        positions : int or ndarray of int64 of shape (rows,), optional
+            That of the first row, if they follow each other, else of each. By default they follow the rows before.
+        locate : callable, optional
+            Says where the row at a position is.
+        """
+        read = self._read(chunk, ids, exclude, name=name, positions=positions, locate=locate)
         if read is None:
             return
         part, out = read
         with self._whole_or_not():
             self._take(part, np.flatnonzero(out == 0))
         self._count_in(part, out)
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo all that follows."""
+        rows = self._recent.copy(), self._representatives.copy()
+        return rows, self._slack, self._count, self._skipped, self._id_kind, self._columns
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to what was so when the snapshot was taken."""
+        rows, self._slack, self._count, self._skipped, self._id_kind, self._columns = snapshot
+        self._recent, self._representatives = (pile.copy() for pile in rows)
 
     def merge(self, other: CoverReducer) -> None:
         """Take all that another reducer has taken; it stays as it is.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pickwise.engines.base import Engine
+from pickwise.engines.base import Engine, Intake, Reducing
 from pickwise.engines.local import Local
-
-if TYPE_CHECKING:
-    from pickwise.engines.base import Intake, Reducing
 
 __all__ = ["Engine", "Intake", "Local", "Reducing", "as_engine"]
 
@@ -35,6 +32,5 @@ def as_engine(engine: Any) -> Engine:
         from pickwise.engines.ray import Ray
 
         return Ray()
-    if isinstance(engine, str):
-        raise ValueError(f"engine: expected 'local' or 'ray', got {engine!r}")
-    raise TypeError(f"engine: expected 'local', 'ray' or an Engine, got {engine!r}")
+    kind = ValueError if isinstance(engine, str) else TypeError
+    raise kind(f"engine: expected 'local', 'ray' or an Engine, got {engine!r}")

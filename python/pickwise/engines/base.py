@@ -21,6 +21,13 @@ class Reducing(Protocol):
     def to_bytes(self) -> bytes:
         """Return all of the state."""
 
+    @staticmethod
+    def from_bytes(data: bytes) -> Any:
+        """Read it back."""
+
+    def condense(self) -> None:
+        """Make the state small to send, even if it is no longer exact."""
+
     def snapshot(self) -> Any:
         """Return what `restore` needs to undo all that follows."""
 

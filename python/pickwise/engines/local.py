@@ -1,4 +1,4 @@
-"""This process: one reducer takes part after part, in order, while a thread reads and decodes ahead."""
+"""In this process: one reducer takes part after part, in order, while a thread reads and decodes ahead."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class _OnePart:
         self._reducer = reducer
         self._intake = intake
         self._skip_failed = skip_failed
-        self._begin()
+        self._seen = Report()
+        self._error: Exception | None = None
+        self._before: Any = None
+        self._is_new = True
 
     def take(self, part: Part, item: Any, report: Callable[[int], object] | None) -> None:
         """Take a batch, or note an error."""
@@ -79,11 +82,8 @@ class _OnePart:
     def end(self, part: Part) -> Report:
         """Tell what was seen of a part, and begin the next one."""
         seen, error = self._seen, self._error
-        self._begin()
+        self._seen, self._error, self._before, self._is_new = Report(), None, None, True
         if error is not None:
             return Report(failed={part.name: str(error).removeprefix(f"{part.name}: ")})
         seen.files, seen.size = 1, part.size or 0
         return seen
-
-    def _begin(self) -> None:
-        self._seen, self._error, self._before, self._is_new = Report(), None, None, True

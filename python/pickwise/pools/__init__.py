@@ -101,9 +101,8 @@ def is_list_of_pools(pool: Any) -> bool:
 
     if not isinstance(pool, (list, tuple)) or not pool:
         return False
-    return all(
-        isinstance(member, (str, os.PathLike, Pool)) or is_path_like(member) or is_table(member) for member in pool
-    )
+    kinds = (str, os.PathLike, Pool)
+    return all(isinstance(member, kinds) or is_path_like(member) or is_table(member) for member in pool)
 
 
 def _open_files(
@@ -129,8 +128,8 @@ def _open_files(
         array = read_header(files[0])
         if len(files) > 1 or len(array.shape) != 3:
             raise ValueError(
-                f"pool: expected a committee with {files[0].name}: one file of shape (members, rows, classes), or a list "
-                "with one file for each member"
+                f"pool: expected a committee with {files[0].name}: one file of shape (members, rows, classes), or a "
+                "list with one file for each member"
             )
         return StackedPool(array)
     # A file that is named as such is an array like any other.

@@ -27,13 +27,13 @@ class Chunk(NamedTuple):
     Attributes
     ----------
     matrix : ndarray of shape (rows, classes), or a list of such
-        Any strides. One column means *P(y=1)*: a source of one-class distributions is refused where it is opened. A list
-        holds the members of a committee.
+        Any strides. One column means *P(y=1)*: a source of one-class distributions is refused where it is opened. A
+        list holds the members of a committee.
     ids : ndarray of int64 of shape (rows,), (offsets, utf8), or None
         None where rows are known by their positions. Where the pool has a `Pool.numbering`, its numbers.
     positions : int, ndarray of int64 of shape (rows,), or None
-        Positions in the pool: that of the first row, if they follow each other, else of each; None: they follow those of
-        the chunk before.
+        Positions in the pool: that of the first row, if they follow each other, else of each; None: they follow those
+        of the chunk before.
     """
 
     matrix: Any
@@ -93,6 +93,11 @@ class Pool(ABC):
     string_ids: bool | None = None
     numbering: Numbering | None = None
     reads_ahead: ClassVar[bool] = False
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether there is more than one pass over its rows."""
+        return True
 
     @property
     def failed(self) -> dict[str, str]:

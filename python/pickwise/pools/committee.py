@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,14 +42,13 @@ class SideBySide(Pool):
         self.string_ids = first.string_ids
         self.numbering = first.numbering
         shapes = [[part.rows for part in member.parts] for member in members]
-        # Files that hold the same rows are read together, and each such set by itself.
-        alike = None not in shapes[0] and all(shape == shapes[0] for shape in shapes)
-        pieces = zip(*(member.parts for member in members), strict=True) if alike else [[m.parts for m in members]]
         named = [member.numbering is None for member in members]
-        self.parts = [
-            SidePart([[part] for part in piece] if alike else list(piece), named)  # type: ignore[arg-type,list-item]
-            for piece in pieces
-        ]
+        if None not in shapes[0] and all(shape == shapes[0] for shape in shapes):
+            # Files that hold the same rows are read together, and each such set by itself.
+            sets = zip(*(member.parts for member in members), strict=True)
+            self.parts = [SidePart([[part] for part in files], named) for files in sets]
+        else:
+            self.parts = [SidePart([member.parts for member in members], named)]
 
     @property
     def failed(self) -> dict[str, str]:
@@ -75,6 +74,7 @@ class SidePart(Part):
     def __init__(self, members: Sequence[Sequence[Part]], named: Sequence[bool]) -> None:
         self._members = members
         self._named = named
+        self.file = getattr(members[0][0], "file", None)
         rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
         self.rows = None if None in rows else sum(row or 0 for row in rows)

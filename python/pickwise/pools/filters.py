@@ -31,8 +31,8 @@ class Filter:
         Parameters
         ----------
         filters : pyarrow.compute.Expression, list of tuple, list of list of tuple, or None
-            An expression, or conditions ``(column, operator, value)`` as `pyarrow.parquet.read_table` takes them: all of
-            a list, any of a list of lists.
+            An expression, or conditions ``(column, operator, value)`` as `pyarrow.parquet.read_table` takes them: all
+            of a list, any of a list of lists.
 
         Raises
         ------

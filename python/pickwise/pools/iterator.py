@@ -24,6 +24,12 @@ class IteratorPool(Pool):
 
     def __init__(self, pieces: Iterable[Any]) -> None:
         self.parts = [IteratorPart(pieces)]
+        self._pieces = pieces
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether it is more than an iterator."""
+        return iter(self._pieces) is not self._pieces
 
 
 class IteratorPart(Part):

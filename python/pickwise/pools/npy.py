@@ -43,6 +43,7 @@ class NpyPool(Pool):
     """
 
     reads_ahead: ClassVar[bool] = True
+    parts: list[NpyPart]
 
     def __init__(self, files: Sequence[File], *, numbered: bool = False, on_file_error: OnFileError = "raise") -> None:
         first: Array | None = None
@@ -71,6 +72,11 @@ class NpyPool(Pool):
             NpyPart(array, starts[number], self._whole.first(number) if numbered else None)
             for number, array in enumerate(arrays)
         ]
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether it is a single file of this machine, named as such, which may be mapped."""
+        return self.numbering is None and len(self.parts) == 1 and self.parts[0].file.filesystem is None
 
     @property
     def failed(self) -> dict[str, str]:
@@ -164,6 +170,7 @@ class Array:
         return replace(self, shape=self.shape[1:], offset=self.offset + number * size)
 
     def read(self, file: IO[bytes], start: int, rows: int, buffer: NDArray[np.uint8]) -> NDArray[Any]:
+        """Read some rows of the open file into a buffer, and view them there."""
         size = self.dtype.itemsize
         values = buffer[: rows * self.columns * size].view(self.dtype)
         matrix = values.reshape(self.columns, rows).T if self.fortran else values.reshape(rows, self.columns)

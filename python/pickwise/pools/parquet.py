@@ -87,6 +87,7 @@ class ParquetPool(Pool):
         whole = Numbering(names, counts)
         self.numbering = whole if id is None else None
         self._whole = whole
+        self.string_ids = self._columns.string_ids or id is None
         starts = np.cumsum([0, *counts]).tolist()
         self.parts = [
             ParquetPart(
@@ -100,11 +101,6 @@ class ParquetPool(Pool):
             )
             for number, (file, (_, rows, size)) in enumerate(good)
         ]
-
-    @property
-    def string_ids(self) -> bool:
-        """Whether the ids are strings."""
-        return self._columns.string_ids or self.numbering is not None
 
     @property
     def failed(self) -> dict[str, str]:

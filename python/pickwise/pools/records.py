@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pickwise import arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pickwise.pools.filters import Filter
 
@@ -41,16 +41,16 @@ def records_of(table: Any) -> Records:
     except ImportError as error:
         message = "pool: choosing columns needs pyarrow; install it with pip install 'pickwise[arrow]'"
         raise ImportError(message) from error
-    if _is_pandas(table):
-        return PandasRecords(table)
-    if _is_lazy(table):
-        return LazyRecords(table)
-    if _is_dataset(table):
-        return DatasetRecords(table)
-    if _is_hugging_face(table):
-        return HuggingFaceRecords(table)
-    if _is_duckdb(table):
-        return DuckdbRecords(table)
+    kinds: list[tuple[Callable[[Any], bool], type[Any]]] = [
+        (_is_pandas, PandasRecords),
+        (_is_lazy, LazyRecords),
+        (_is_dataset, DatasetRecords),
+        (_is_hugging_face, HuggingFaceRecords),
+        (_is_duckdb, DuckdbRecords),
+    ]
+    for is_one, kind in kinds:
+        if is_one(table):
+            return kind(table)  # type: ignore[no-any-return]
     if isinstance(table, (pa.Table, pa.RecordBatch)) or type(table).__module__.startswith("polars"):
         return TableRecords(pa.table(table))
     return StreamRecords(table)
@@ -66,9 +66,12 @@ class Records:
         None where that is only known after reading.
     filters_itself : bool
         Whether it leaves out rows by itself; these then have no positions.
+    can_be_read_again : bool
+        Whether there is more than one pass.
     """
 
     filters_itself: bool = False
+    can_be_read_again: bool = True
     schema: Any
     rows: int | None = None
 
@@ -96,6 +99,7 @@ class StreamRecords(Records):
         import pyarrow as pa
 
         self._source = source
+        self.can_be_read_again = not isinstance(source, pa.RecordBatchReader)
         known = getattr(source, "schema", None)
         self._opened: Any = None
         if not isinstance(known, pa.Schema):
@@ -122,6 +126,7 @@ class DatasetRecords(Records):
     def __init__(self, source: Any) -> None:
         self._source = source
         self._is_scanner = not hasattr(source, "scanner")
+        self.can_be_read_again = not self._is_scanner
         self.schema = source.projected_schema if self._is_scanner else source.schema
         # A scanner has its columns and filter already.
         self.filters_itself = not self._is_scanner

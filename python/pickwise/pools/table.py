@@ -10,7 +10,7 @@ from pickwise.pools.members import choose_members
 from pickwise.pools.records import Records, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -47,11 +47,17 @@ class TablePool(Pool):
         committee: bool = False,
     ) -> None:
         records = records_of(table)
-        choose = choose_members if committee else choose_columns
+        choose: Callable[..., Any] = choose_members if committee else choose_columns
         columns = choose(records.schema, probabilities, id, "pool", filters)
         self.rows = records.rows
         self.string_ids = columns.string_ids
         self.parts = [TablePart(records, columns, filters)]
+        self._records = records
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether there is more than one pass over its rows."""
+        return self._records.can_be_read_again
 
 
 class TablePart(Part):

@@ -1,0 +1,100 @@
+"""Rows that are far apart, from a pool that need not fit into memory: piece by piece, by core-sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pickwise.coreset import CoverReducer
+from pickwise.ids import Excluded
+from pickwise.pools import open_pool
+from pickwise.pools.npy import NpyPool
+from pickwise.ranking import Source, ids_at, is_matrix_like, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pickwise.coreset import Radius
+    from pickwise.ids import Ids
+    from pickwise.pools import Chunk, Part
+    from pickwise.ranking import Request
+    from pickwise.report import Report
+    from pickwise.result import Cover
+    from pickwise.strategies import Spread
+
+
+def open_stream(pool: Any, request: Request) -> Source | None:
+    """Open a pool of embeddings that is read piece by piece; None where it is in memory, or in a file to be mapped."""
+    if is_matrix_like(pool, request.probabilities, request.id):
+        return None
+    opened = open_pool(
+        pool,
+        probabilities=request.probabilities,
+        id=request.id,
+        filters=request.filters,
+        on_file_error=request.on_file_error,
+    )
+    if isinstance(opened, NpyPool) and opened.is_one_array:
+        return None
+    return Source(opened.rows, opened.parts, opened)
+
+
+def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: Any) -> Cover:
+    """Select rows that are far apart, in one pass; and another one for their true radius, unless it is known."""
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", source.rows)
+    given = source.given(request.ids)
+    reducer = CoverReducer(
+        strategy,
+        k,
+        exclude_ids=source.numbers(request.exclude_ids) if given is None else request.exclude_ids,
+        labelled=labelled,
+        random_state=request.random_state,
+        invalid=request.invalid,
+    )
+    intake = Embedding(given, excluded, are_own=source.is_named)
+    reducer, report = run(reducer, source, intake, request)
+    if excluded is not None:
+        excluded.check(report.rows if source.rows is None else source.rows)
+    found = reducer.finish(clip=request.clip)
+    if not reducer.is_exact and source.can_be_read_again:
+        radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
+        found = replace(found, radius=radius.finish())
+        report.reading += again.reading
+        report.scoring += again.scoring
+    return source.told(found, report, numbered=given is None)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """How a state over embeddings takes the chunks of a pool."""
+
+    given: Ids | None
+    excluded: Excluded | None
+    are_own: bool
+
+    def __call__(
+        self,
+        reducer: CoverReducer | Radius,
+        part: Part,
+        chunk: Chunk,
+        seen: Report,
+        report: Callable[[int], object] | None,
+    ) -> None:
+        """Take a chunk, and note what was seen."""
+        count = len(chunk.matrix)
+        positions = reducer.rows if chunk.positions is None else chunk.positions
+        mask = None if self.excluded is None else self.excluded.at(positions, count)
+        before = reducer.skipped
+        reducer.take(
+            chunk.matrix,
+            ids_at(self.given, chunk.ids, positions, count, are_own=self.are_own),
+            None if mask is None else mask != 0,
+            name="pool",
+            positions=positions,
+            locate=part.locate,
+        )
+        seen.rows += count
+        if reducer.skipped > before:
+            seen.skipped[part.name] = seen.skipped.get(part.name, 0) + reducer.skipped - before
+        if report is not None:
+            report(count)
