@@ -159,7 +159,7 @@ class Taking:
             ids_at(self.given, chunk.ids, positions, count, are_own=self.are_own),
             None if self.excluded is None else self.excluded.at(positions, count),
             name=self.name,
-            positions=positions,
+            positions=positions if part.is_in_order else np.full(count, -1),
             report=report,
             locate=part.locate,
         )
@@ -222,6 +222,11 @@ def borrowed(strategy: Ranking, chunk: Chunk, part: Part, name: str) -> Rows | i
 def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R, Report]:
     """Let a reducer take a pool, on the engine and with the checkpoint that were asked for."""
     engine = as_engine(request.engine)
+    if source.listener is not None and not isinstance(engine, Local):
+        raise ValueError(
+            "max_per_class: expected engine='local', as predicted classes are not collected from elsewhere; pass the "
+            "classes as groups, with max_per_group"
+        )
     parts: Sequence[Part] = source.parts
     before = Report(failed=dict(source.failed))
     checkpoint = None
@@ -233,11 +238,11 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             reducer = type(reducer).from_bytes(state)
             parts = checkpoint.left(parts)
 
-    def save(part: Part, state: R, seen: Report) -> None:
+    def save(done: Sequence[Part], state: R, seen: Report) -> None:
         if checkpoint is not None:
             together = Report.of(before.state())
             together.merge(seen)
-            checkpoint.save(part, state, together)
+            checkpoint.save(done, state, together)
 
     size = sum(part.size or 0 for part in source.parts) or None
     with reporting(request.progress, source.rows, size=size) as report:

@@ -123,6 +123,8 @@ class ParquetPart(Part):
         The number of its first row, where rows have no ids of their own.
     """
 
+    travels = True
+
     def __init__(
         self,
         file: File,
