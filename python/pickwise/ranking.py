@@ -246,7 +246,7 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             parts,
             intake,
             ahead=source.reads_ahead,
-            skip_failed=request.on_file_error == "skip",
+            skip_failed=request.on_file_error == "skip" or source.skips_failed,
             report=shifted(report, before.rows),
             at_end=None if checkpoint is None else save,
         )
@@ -321,6 +321,11 @@ class Source:
     def reads_ahead(self) -> bool:
         """Whether a thread reads it."""
         return self.pool is not None and self.pool.reads_ahead
+
+    @property
+    def skips_failed(self) -> bool:
+        """Whether files that cannot be read are left out, whatever else was asked for."""
+        return self.pool is not None and self.pool.skips_failed
 
     @property
     def failed(self) -> dict[str, str]:
@@ -405,6 +410,7 @@ class Source:
             "id": request.id,
             "filters": repr(request.filters),
             "files": [[part.name, *part.file.stamp()] for part in self.parts],  # type: ignore[attr-defined]
+            "pool": {} if self.pool is None else self.pool.about,
         }
 
 

@@ -25,6 +25,7 @@ class IteratorPool(Pool):
     def __init__(self, pieces: Iterable[Any]) -> None:
         self.parts = [IteratorPart(pieces)]
         self._pieces = pieces
+        self.once = None if self.can_be_read_again else pieces
 
     @property
     def can_be_read_again(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -42,7 +42,7 @@ class NpyPool(Pool):
         For a file that is damaged, cut short or holds something else; the message names it.
     """
 
-    reads_ahead: ClassVar[bool] = True
+    reads_ahead = True
     parts: list[NpyPart]
 
     def __init__(self, files: Sequence[File], *, numbered: bool = False, on_file_error: OnFileError = "raise") -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
+from pickwise.pools.base import Chunk, Part, Pool
 from pickwise.pools.columns import choose_columns
 from pickwise.pools.files import open_each
-from pickwise.pools.members import choose_members
 from pickwise.pools.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ class ParquetPool(Pool):
         Which rows are in the pool.
     on_file_error : {"raise", "skip"}
         What to do about files that cannot be read.
-    committee : bool
-        Whether there are several predictions for each row; see `choose_members` then.
+    choose : callable
+        What chooses the columns: `choose_columns`, or `choose_members` where there are several predictions for each row.
 
     Raises
     ------
@@ -53,7 +52,7 @@ class ParquetPool(Pool):
         For a damaged file, a missing column or one of another type; the message names the file.
     """
 
-    reads_ahead: ClassVar[bool] = True
+    reads_ahead = True
 
     def __init__(
         self,
@@ -63,9 +62,8 @@ class ParquetPool(Pool):
         filters: Filter | None = None,
         on_file_error: OnFileError = "raise",
         *,
-        committee: bool = False,
+        choose: Callable[..., Any] = choose_columns,
     ) -> None:
-        choose: Callable[..., Any] = choose_members if committee else choose_columns
         first: tuple[File, Any] | None = None
 
         def described(file: File) -> tuple[Any, int, int]:
@@ -142,7 +140,7 @@ class ParquetPart(Part):
 
     def batches(self) -> Generator[Any, None, None]:
         """Decode batches of the columns that are needed: where each begins, what it holds, and which rows pass."""
-        step = rows_per_chunk(self.columns.row_bytes)
+        step = self.columns.step
         names = self.columns.names
         buffer = max(1 << 15, min(1 << 20, READ_BYTES // len(names)))
         with opened(self.file, buffer) as parquet:
@@ -170,7 +168,7 @@ class ParquetPart(Part):
 
     @cached_property
     def _matrices(self) -> Matrices | MemberMatrices:
-        return self.columns.matrices(rows_per_chunk(self.columns.row_bytes))
+        return self.columns.matrices(self.columns.step)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_matrices"}

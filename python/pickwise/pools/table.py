@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
+from pickwise.pools.base import Chunk, Part, Pool
 from pickwise.pools.columns import choose_columns
-from pickwise.pools.members import choose_members
 from pickwise.pools.records import Records, records_of
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ class TablePool(Pool):
         The column of ids.
     filters : Filter or None
         Which rows are in the pool.
-    committee : bool
-        Whether there are several predictions for each row; see `choose_members` then.
+    choose : callable
+        What chooses the columns: `choose_columns`, or `choose_members` where there are several predictions for each row.
     """
 
     def __init__(
@@ -44,15 +43,15 @@ class TablePool(Pool):
         id: str | None,  # noqa: A002 - as in select
         filters: Filter | None = None,
         *,
-        committee: bool = False,
+        choose: Callable[..., Any] = choose_columns,
     ) -> None:
         records = records_of(table)
-        choose: Callable[..., Any] = choose_members if committee else choose_columns
         columns = choose(records.schema, probabilities, id, "pool", filters)
         self.rows = records.rows
         self.string_ids = columns.string_ids
         self.parts = [TablePart(records, columns, filters)]
         self._records = records
+        self.once = None if records.can_be_read_again else table
 
     @property
     def can_be_read_again(self) -> bool:
@@ -67,7 +66,7 @@ class TablePart(Part):
         self._records = records
         self._columns = columns
         self._filters = filters
-        self._step = rows_per_chunk(columns.row_bytes)
+        self._step = columns.step
         self._matrices = columns.matrices(self._step)
         self.rows = records.rows
 
