@@ -282,6 +282,8 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
         return probabilities is None and id is None and len(set(getattr(pool, "dtypes", ()))) == 1
     if not is_array_like(pool) or is_path_like(pool):
         return False
+    if isinstance(pool, (list, tuple)) and any(isinstance(member, Pool) for member in pool):
+        return False
     for name, value in (("probabilities", probabilities), ("id", id)):
         if value is not None:
             raise TypeError(f"{name}={value!r} names columns, but a {type(pool).__name__} has none")

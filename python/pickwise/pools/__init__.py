@@ -141,4 +141,3 @@ def _open_files(
 
 def _chooser(*, committee: bool) -> Callable[..., Any]:
     return choose_members if committee else choose_columns
-

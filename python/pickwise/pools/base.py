@@ -134,6 +134,11 @@ class Pool(ABC):
         return f"row {row}"
 
 
+def rows_per_call(row_bytes: int) -> int:
+    """Return how many rows of this size a model gets at once, where nobody says."""
+    return max(32, min(CHUNK_BYTES // max(row_bytes, 1), 1 << 16))
+
+
 def rows_per_chunk(row_bytes: int) -> int:
     """Return how many rows of this size to read at once: a multiple of 1024, so that chunks stay aligned."""
     return max(1024, min(CHUNK_BYTES // max(row_bytes, 1), 1 << 17) // 1024 * 1024)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -251,6 +250,8 @@ def require(name: str, names: list[str], argument: str, source: str) -> None:
 
 def hint(name: str, names: list[str]) -> str:
     """Say which columns may have been meant by a name that none has."""
+    import difflib
+
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {some(near)}?" if near else f"the columns are {some(names)}"
 

@@ -40,8 +40,8 @@ class SideBySide(Pool):
             earlier = next((at for at, other in enumerate(members[:at]) if member.once is other.once is not None), None)
             if earlier is not None:
                 raise ValueError(
-                    f"pool: members {earlier} and {at} read one {type(member.once).__name__}, which gives its rows only "
-                    "once; give each member one of its own, or a list of batches"
+                    f"pool: members {earlier} and {at} read one {type(member.once).__name__}, which gives its rows "
+                    "only once; give each member one of its own, or a list of batches"
                 )
         self._all = list(members)
         self._first = first
@@ -92,7 +92,8 @@ class SidePart(Part):
     def __init__(self, members: Sequence[Sequence[Part]], named: Sequence[bool]) -> None:
         self._members = members
         self._named = named
-        self.file = getattr(members[0][0], "file", None)
+        if hasattr(members[0][0], "file"):
+            self.file = members[0][0].file
         rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
         self.rows = None if None in rows else sum(row or 0 for row in rows)

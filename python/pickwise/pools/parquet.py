@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.pools.columns import Columns, Matrices
+    from pickwise.pools.features import FeatureBatches, FeatureColumns
     from pickwise.pools.files import OnFileError
     from pickwise.pools.filters import Filter
     from pickwise.pools.members import MemberColumns, MemberMatrices, WantedMembers
@@ -44,7 +45,7 @@ class ParquetPool(Pool):
     on_file_error : {"raise", "skip"}
         What to do about files that cannot be read.
     choose : callable
-        What chooses the columns: `choose_columns`, or `choose_members` where there are several predictions for each row.
+        What chooses the columns: `choose_columns`; `choose_members` where there are several predictions for each row.
 
     Raises
     ------
@@ -53,6 +54,7 @@ class ParquetPool(Pool):
     """
 
     reads_ahead = True
+    parts: list[ParquetPart]
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class ParquetPart(Part):
     def __init__(
         self,
         file: File,
-        columns: Columns | MemberColumns,
+        columns: Columns | MemberColumns | FeatureColumns,
         *,
         rows: int,
         size: int,
@@ -167,7 +169,7 @@ class ParquetPart(Part):
         return f"{self.name}, row {position - self.start}"
 
     @cached_property
-    def _matrices(self) -> Matrices | MemberMatrices:
+    def _matrices(self) -> Matrices | MemberMatrices | FeatureBatches:
         return self.columns.matrices(self.columns.step)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.pools.columns import Columns
+    from pickwise.pools.features import FeatureColumns
     from pickwise.pools.filters import Filter
     from pickwise.pools.members import MemberColumns, WantedMembers
 
@@ -33,8 +34,12 @@ class TablePool(Pool):
     filters : Filter or None
         Which rows are in the pool.
     choose : callable
-        What chooses the columns: `choose_columns`, or `choose_members` where there are several predictions for each row.
+        What chooses the columns: `choose_columns`; `choose_members` where there are several predictions for each row.
+    name : str
+        What the table is called in messages.
     """
+
+    parts: list[TablePart]
 
     def __init__(
         self,
@@ -44,12 +49,13 @@ class TablePool(Pool):
         filters: Filter | None = None,
         *,
         choose: Callable[..., Any] = choose_columns,
+        name: str = "pool",
     ) -> None:
         records = records_of(table)
-        columns = choose(records.schema, probabilities, id, "pool", filters)
+        columns = choose(records.schema, probabilities, id, name, filters)
         self.rows = records.rows
         self.string_ids = columns.string_ids
-        self.parts = [TablePart(records, columns, filters)]
+        self.parts = [TablePart(records, columns, filters, name)]
         self._records = records
         self.once = None if records.can_be_read_again else table
 
@@ -60,14 +66,23 @@ class TablePool(Pool):
 
 
 class TablePart(Part):
-    """All of a table."""
+    """All of a table.
 
-    def __init__(self, records: Records, columns: Columns | MemberColumns, filters: Filter | None) -> None:
+    Attributes
+    ----------
+    step : int
+        The most rows of a batch.
+    """
+
+    def __init__(
+        self, records: Records, columns: Columns | MemberColumns | FeatureColumns, filters: Filter | None, name: str
+    ) -> None:
+        self.name = name
         self._records = records
         self._columns = columns
         self._filters = filters
-        self._step = columns.step
-        self._matrices = columns.matrices(self._step)
+        self.step = columns.step
+        self._matrices = columns.matrices(self.step)
         self.rows = records.rows
 
     def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None], None, None]:
@@ -75,11 +90,11 @@ class TablePart(Part):
         start = 0
         filters = None if self._filters is not None and self._records.filters_itself else self._filters
         pushed = self._filters if filters is None else None
-        for batch in self._records.batches(self._columns.names, self._step, pushed):
-            for offset in range(0, batch.num_rows, self._step):
-                part = batch.slice(offset, self._step)
+        for batch in self._records.batches(self._columns.names, self.step, pushed):
+            for offset in range(0, batch.num_rows, self.step):
+                part = batch.slice(offset, self.step)
                 yield start, *((part, None) if filters is None else filters.apply(part))
-                start += min(self._step, batch.num_rows - offset)
+                start += min(self.step, batch.num_rows - offset)
 
     def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:
         """Copy columns of their own, or look at lists in place."""
