@@ -66,7 +66,7 @@ class Filter:
         import pyarrow as pa
 
         try:
-            numbered = batch.append_column(_ROW, pa.array(np.arange(batch.num_rows)))
+            numbered = _without_views(batch).append_column(_ROW, pa.array(np.arange(batch.num_rows)))
             kept = numbered.filter(self.condition)
         except (pa.ArrowException, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -89,3 +89,13 @@ class Filter:
 
 
 _ROW = "__pickwise_row"
+
+
+def _without_views(batch: Any) -> Any:
+    """Copy texts of a layout (Polars has it) that Arrow cannot filter."""
+    import pyarrow as pa
+
+    columns = [
+        column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

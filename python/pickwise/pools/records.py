@@ -21,6 +21,11 @@ def is_table(pool: object) -> bool:
     return arrow.is_arrow(pool) and (hasattr(pool, "schema") or hasattr(pool, "columns"))
 
 
+def is_frame(pool: object) -> bool:
+    """Whether an object is a DataFrame of pandas or Polars, in memory."""
+    return _is_pandas(pool) or _is_a(pool, "polars", "DataFrame")
+
+
 def records_of(table: Any) -> Records:
     """Read a table.
 
