@@ -148,8 +148,8 @@ def starts_of(folder):
     return np.cumsum([0, *counts])[:-1].tolist()
 
 
-def batches(file, *, batch_size=BATCH, use_threads=True, **options):
-    with pq.ParquetFile(file, **options) as parquet:
+def batches(file, *, batch_size=BATCH, use_threads=True, pre_buffer=False, **options):
+    with pq.ParquetFile(file, pre_buffer=pre_buffer, **options) as parquet:
         yield from parquet.iter_batches(batch_size, use_threads=use_threads)
 
 
