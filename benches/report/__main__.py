@@ -8,11 +8,12 @@ from pathlib import Path
 
 import engine
 import k_center
+import pools
 import strategies
 from common import shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, k_center, strategies)
+PAGES = (engine, k_center, strategies, pools)
 
 
 def main() -> None:
