@@ -29,7 +29,7 @@ from pickwise.ids import (
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
 from pickwise.pools.reading import read
-from pickwise.pools.records import is_table
+from pickwise.pools.records import is_frame, is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
 from pickwise.report import Report
@@ -127,7 +127,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         listener=source.listener,
     )
     reducer, report = run(reducer, source, intake, request)
-    rows = report.rows if source.rows is None else source.rows
+    rows = source.counted(report)
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
     if excluded is not None:
@@ -279,7 +279,7 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
     """Tell a matrix in memory from a pool with columns to choose, or one that is read chunk by chunk."""
     if is_table(pool):
         # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
-        return probabilities is None and id is None and len(set(getattr(pool, "dtypes", ()))) == 1
+        return probabilities is None and id is None and is_frame(pool) and len(set(pool.dtypes)) == 1
     if not is_array_like(pool) or is_path_like(pool):
         return False
     for name, value in (("probabilities", probabilities), ("id", id)):
@@ -331,6 +331,13 @@ class Source:
     def can_be_read_again(self) -> bool:
         """Whether there is more than one pass."""
         return self.pool is None or self.pool.can_be_read_again
+
+    def counted(self, report: Report) -> int:
+        """Tell how many positions it has, after it was read."""
+        if self.rows is not None:
+            return self.rows
+        rows = [part.rows for part in self.parts]
+        return report.rows if None in rows else sum(part or 0 for part in rows)
 
     def given(self, ids: Any) -> Ids | None:
         """Read ids that the caller has given for all rows."""
@@ -428,13 +435,13 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     """Open whatever a pool is."""
     if strategy.is_of_committee and not (is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
         if not isinstance(pool, Pool):
-            _refuse_files(pool, request)
+            refuse_files(pool, request)
             for name, value in (("probabilities", request.probabilities), ("id", request.id)):
                 if value is not None:
                     raise TypeError(f"{name}: expected None with a committee in memory, which has no columns to choose")
             return Source.of(strategy.read(pool, "pool"))
     elif is_matrix_like(pool, request.probabilities, request.id):
-        _refuse_files(pool, request)
+        refuse_files(pool, request)
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
@@ -449,7 +456,7 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     return Source(opened.rows, opened.parts, opened)
 
 
-def _refuse_files(pool: Any, request: Request) -> None:
+def refuse_files(pool: Any, request: Request) -> None:
     """Refuse what is only for pools that are read in chunks."""
     if request.filters is not None:
         raise TypeError(f"filters: expected None with a {type(pool).__name__}, which has no columns to look at")

@@ -67,6 +67,7 @@ def open_pool(
         For anything else, and for columns of what has none.
     """
     if isinstance(pool, Pool):
+        _refuse_columns("a pool that is open", probabilities=probabilities, id=id, filters=filters)
         return pool
     one_of(on_file_error, "on_file_error", ("raise", "skip"))
     condition = None

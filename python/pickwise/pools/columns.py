@@ -136,7 +136,7 @@ def choose_columns(
             raise ValueError(f"{source}: the lists in {lists[0]!r} hold {width} classes; selection needs two or more")
     dtype = np.result_type(*(_element(types[name]).to_pandas_dtype() for name in chosen))
     strings = id is not None and arrow.is_string(schema.field(id).type)
-    others = () if filters is None else tuple(filters.columns(schema.names))
+    others = () if filters is None else tuple(filters.columns(schema, source))
     return Columns(tuple(chosen), id, strings, dtype, width, others)
 
 

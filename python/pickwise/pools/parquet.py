@@ -149,7 +149,9 @@ class ParquetPart(Part):
             for groups, start in self._stretches(parquet):
                 row = start
                 for batch in parquet.iter_batches(batch_size=step, columns=names, row_groups=groups):
-                    yield row, *self._passing(batch)
+                    found = self._passing(batch)
+                    if found[0].num_rows:
+                        yield row, *found
                     row += batch.num_rows
 
     def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:

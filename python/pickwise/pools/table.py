@@ -72,15 +72,19 @@ class TablePart(Part):
         self.rows = records.rows
 
     def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None], None, None]:
-        """Go through the table, filtered by itself where it can: where each batch begins, and which rows pass."""
+        """Go through the table: where each batch begins, what it holds, and which rows pass."""
         start = 0
-        filters = None if self._filters is not None and self._records.filters_itself else self._filters
-        pushed = self._filters if filters is None else None
-        for batch in self._records.batches(self._columns.names, self._step, pushed):
+        for batch in self._records.batches(self._columns.names, self._step, self._filters):
+            if isinstance(batch, int):
+                start += batch
+                continue
             for offset in range(0, batch.num_rows, self._step):
                 part = batch.slice(offset, self._step)
-                yield start, *((part, None) if filters is None else filters.apply(part))
-                start += min(self._step, batch.num_rows - offset)
+                found = (part, None) if self._filters is None else self._filters.apply(part)
+                if found[0].num_rows:
+                    yield start, *found
+                start += part.num_rows
+        self.rows = start
 
     def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:
         """Copy columns of their own, or look at lists in place."""
@@ -90,4 +94,4 @@ class TablePart(Part):
             return Chunk(matrix, ids, start)
         rows = start + passing
         matrix, ids, _ = self._matrices.chunk(records, self.name, rows)
-        return Chunk(matrix, rows if ids is None else ids, rows)
+        return Chunk(matrix, ids, rows)
