@@ -109,6 +109,8 @@ def gather(embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Re
     """
     if not isinstance(embeddings, Pool):
         return embeddings[rows]
+    if not all(part.is_in_order for part in embeddings.parts):
+        raise TypeError("embeddings: expected rows in the order of the pool, got a dataset whose rows have no order")
     source = Source(embeddings.rows, embeddings.parts, embeddings, "embeddings")
     quiet = Request(on_file_error=request.on_file_error, engine=request.engine)
     found, _ = run(Gathered(rows), source, gathering, quiet)

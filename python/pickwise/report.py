@@ -59,7 +59,8 @@ class Report:
 
     def state(self) -> dict[str, Any]:
         """Write it as JSON can hold it."""
-        return vars(self) | {"scores": self.scores.state()}
+        copies = {"skipped": dict(self.skipped), "failed": dict(self.failed), "scores": self.scores.state()}
+        return vars(self) | copies
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Report:

@@ -29,7 +29,7 @@ class Local(Engine):
         ahead: bool,
         skip_failed: bool,
         report: Callable[[int], object] | None,
-        at_end: Callable[[Part, R, Report], object] | None,
+        at_end: Callable[[Sequence[Part], R, Report], object] | None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows; see `Engine.reduce`."""
         seen, clock = Report(), Clock()
@@ -43,7 +43,7 @@ class Local(Engine):
                 seen.scoring += time.perf_counter() - began
                 if item is None and at_end is not None:
                     seen.reading = clock.seconds
-                    at_end(part, reducer, seen)
+                    at_end([part], reducer, seen)
         seen.reading = clock.seconds
         return reducer, seen
 

@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
 
 
 class Part(ABC):
-    """A piece of a pool that can be read by itself, such as a file. It pickles if the pool is one of files.
+    """A piece of a pool that can be read by itself, such as a file.
 
     Attributes
     ----------
@@ -52,9 +52,15 @@ class Part(ABC):
         Its rows, those that a filter leaves out as well; None where that is only known after reading.
     size : int or None
         The bytes that are to be read.
+    travels : bool
+        Whether it can be read by another process, perhaps on another machine.
+    is_in_order : bool
+        Whether its rows have positions.
     """
 
     name: str = "pool"
+    travels: bool = False
+    is_in_order: bool = True
     rows: int | None = None
     size: int | None = None
 

@@ -74,6 +74,7 @@ class SidePart(Part):
     def __init__(self, members: Sequence[Sequence[Part]], named: Sequence[bool]) -> None:
         self._members = members
         self._named = named
+        self.travels = all(part.travels for member in members for part in member)
         self.file = getattr(members[0][0], "file", None)
         self.name = members[0][0].name
         self.rows = _count(members[0])

@@ -100,6 +100,8 @@ class NpyPart(Part):
         The number of its first row, where rows are numbered.
     """
 
+    travels = True
+
     def __init__(self, array: Array, start: int, first: int | None) -> None:
         self._array = array
         self._start = start
