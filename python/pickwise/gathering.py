@@ -13,7 +13,7 @@ import numpy as np
 
 from pickwise.arrays import as_points
 from pickwise.coreset.parts import reading, written
-from pickwise.ids import joined
+from pickwise.ids import joined, refuse_repeated
 from pickwise.pools import Pool, is_path_like, open_pool
 from pickwise.pools.paths import KINDS, is_url
 from pickwise.pools.records import is_table
@@ -59,8 +59,10 @@ def collect(pool: Pool) -> Collected:
             rows += len(parts[-1])
     if not any(map(len, parts)):
         raise ValueError("pool: expected at least one row, got none")
-    matrix = as_points(np.concatenate(parts), "pool")
-    return Collected(matrix, joined(ids) if ids else None, np.concatenate(positions))
+    found = Collected(as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None, np.concatenate(positions))
+    if found.ids is not None:
+        refuse_repeated(found.ids, "ids of the rows", lambda at: pool.locate(int(found.positions[at])))
+    return found
 
 
 def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any] | Pool:

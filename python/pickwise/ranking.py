@@ -96,7 +96,7 @@ class Ranked:
 
     def finish(self, *, clip: bool) -> Selection:
         """Return the selection, with ids as the caller knows them."""
-        return self.told(self.reducer.finish(clip=clip))
+        return self.told(self.reducer.finish(clip=clip, locate=self.source.locate))
 
     def told(self, selection: S) -> S:
         """Give a selection of these rows their ids, and the report."""
@@ -340,6 +340,10 @@ class Source:
     def can_be_read_again(self) -> bool:
         """Whether there is more than one pass."""
         return self.pool is None or self.pool.can_be_read_again
+
+    def locate(self, position: int) -> str:
+        """Say where the row at a position is."""
+        return f"row {position}" if self.pool is None else self.pool.locate(position)
 
     def counted(self, report: Report) -> int:
         """Tell how many positions it has, after it was read."""

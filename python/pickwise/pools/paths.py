@@ -167,18 +167,19 @@ def _expand_url(url: str) -> list[File]:
     fixed, wild = path, re.search(r"[*?\[]", path)
     if wild is not None:
         fixed = path[: wild.start()].rpartition("/")[0]
-    shown = _shown(scheme, path)
+    shown, asked = _shown(scheme, path), f"{scheme}://{fixed}{options or ''}"
     try:
-        filesystem, root = _filesystem(f"{scheme}://{fixed}{options or ''}")
+        filesystem, root = _filesystem(asked)
         found = _listed(filesystem, root)
     except (OSError, ValueError, ImportError) as error:
-        reason = _first_line(error)
-        for secret in (url, fixed.rpartition("@")[0], *re.split("[?&=]", options or "")):
-            reason = reason.replace(secret, "...") if len(secret) > 2 else reason
+        user = fixed.rpartition("@")[0]
+        secrets = [secret for secret in (asked, options, user, user.partition(":")[2]) if secret]
+        reason = re.sub("|".join(map(re.escape, secrets)) or "$^", "...", _first_line(error))
         # Not from the error, which may quote the URL.
         if isinstance(error, OSError):
             raise OSError(f"pool: cannot read {shown}: {reason}; {_CREDENTIALS}") from None
-        raise type(error)(f"pool: {shown}: {reason}") from None
+        kind = ImportError if isinstance(error, ImportError) else ValueError
+        raise kind(f"pool: {shown}: {reason}") from None
     if wild is not None:
         pattern = re.compile(re.escape(root) + _as_regex(path[len(fixed) :]))
         found = [other for other in found if pattern.fullmatch(other)]
