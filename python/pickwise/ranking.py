@@ -446,8 +446,8 @@ class _InMemory(Part):
 
 def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     """Open whatever a pool is."""
-    if strategy.is_of_committee and not (is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
-        if not isinstance(pool, Pool):
+    if strategy.is_of_committee:
+        if not (isinstance(pool, Pool) or is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
             refuse_files(pool, request)
             for name, value in (("probabilities", request.probabilities), ("id", request.id)):
                 if value is not None:
