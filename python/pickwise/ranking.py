@@ -96,7 +96,7 @@ class Ranked:
 
     def finish(self, *, clip: bool) -> Selection:
         """Return the selection, with ids as the caller knows them."""
-        return self.told(self.reducer.finish(clip=clip))
+        return self.told(self.reducer.finish(clip=clip, locate=self.source.locate))
 
     def told(self, selection: S) -> S:
         """Give a selection of these rows their ids, and the report."""
@@ -131,7 +131,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         listener=source.listener,
     )
     reducer, report = run(reducer, source, intake, request)
-    rows = report.rows if source.rows is None else source.rows
+    rows = source.counted(report)
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
     if excluded is not None:
@@ -348,6 +348,17 @@ class Source:
         """Whether there is more than one pass."""
         return self.pool is None or self.pool.can_be_read_again
 
+    def locate(self, position: int) -> str:
+        """Say where the row at a position is."""
+        return f"row {position}" if self.pool is None else self.pool.locate(position)
+
+    def counted(self, report: Report) -> int:
+        """Tell how many positions it has, after it was read."""
+        if self.rows is not None:
+            return self.rows
+        rows = [part.rows for part in self.parts]
+        return report.rows if None in rows else sum(part or 0 for part in rows)
+
     def given(self, ids: Any) -> Ids | None:
         """Read ids that the caller has given for all rows."""
         if ids is None:
@@ -443,15 +454,15 @@ class _InMemory(Part):
 
 def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     """Open whatever a pool is."""
-    if strategy.is_of_committee and not (is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
-        if not isinstance(pool, Pool):
-            _refuse_files(pool, request)
+    if strategy.is_of_committee:
+        if not (isinstance(pool, Pool) or is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
+            refuse_files(pool, request)
             for name, value in (("probabilities", request.probabilities), ("id", request.id)):
                 if value is not None:
                     raise TypeError(f"{name}: expected None with a committee in memory, which has no columns to choose")
             return Source.of(strategy.read(pool, "pool"))
     elif is_matrix_like(pool, request.probabilities, request.id) and (request.filters is None or not is_table(pool)):
-        _refuse_files(pool, request)
+        refuse_files(pool, request)
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
@@ -466,7 +477,7 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     return Source(opened.rows, opened.parts, opened)
 
 
-def _refuse_files(pool: Any, request: Request) -> None:
+def refuse_files(pool: Any, request: Request) -> None:
     """Refuse what is only for pools that are read in chunks."""
     if request.filters is not None:
         raise TypeError(f"filters: expected None with a {type(pool).__name__}, which has no columns to look at")

@@ -49,7 +49,7 @@ class Part(ABC):
     name : str
         What it is called in messages and reports.
     rows : int or None
-        Its rows, filters not counted; None where that is only known after reading.
+        Its rows, those that a filter leaves out as well; None where that is only known after reading.
     size : int or None
         The bytes that are to be read.
     travels : bool

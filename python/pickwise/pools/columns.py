@@ -136,7 +136,7 @@ def choose_columns(
         if width is not None and width < 2:
             raise ValueError(f"{source}: the lists in {lists[0]!r} hold {width} classes; selection needs two or more")
     dtype = np.result_type(*(_element(types[name]).to_pandas_dtype() for name in chosen))
-    others = () if filters is None else tuple(filters.columns(schema.names))
+    others = () if filters is None else tuple(filters.columns(schema, source))
     return Columns(tuple(chosen), id, strings, dtype, width, others)
 
 

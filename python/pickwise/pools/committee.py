@@ -95,9 +95,8 @@ class SidePart(Part):
         self.travels = all(part.travels for member in members for part in member)
         if hasattr(members[0][0], "file"):
             self.file = members[0][0].file
-        rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
-        self.rows = None if None in rows else sum(row or 0 for row in rows)
+        self.rows = _count(members[0])
         self.size = sum(part.size or 0 for member in members for part in member) or None
 
     def batches(self) -> Generator[Chunk, None, None]:
@@ -115,6 +114,7 @@ class SidePart(Part):
                             break
                 chunks = [chunk for chunk in held if chunk is not None]
                 if not chunks:
+                    self.rows = _count(self._members[0])
                     return
                 if len(chunks) < len(held):
                     short = next(at for at, chunk in enumerate(held) if chunk is None)
@@ -176,6 +176,11 @@ def _chunks(parts: Sequence[Part]) -> Generator[Chunk, None, None]:
                 raise item
             if item is not None:
                 yield part.chunk(item)
+
+
+def _count(parts: Sequence[Part]) -> int | None:
+    rows = [part.rows for part in parts]
+    return None if None in rows else sum(row or 0 for row in rows)
 
 
 def _rows(chunk: Chunk | None) -> int:

@@ -196,7 +196,7 @@ def choose_features(
         raise ValueError(f"{source}: has more than one column named {repeated[0]!r}")
     model.check({name: types[name] for name in chosen}, source)
     step = batch_size or rows_per_call(_bytes([types[name] for name in chosen]))
-    others = () if filters is None else tuple(filters.columns(schema.names))
+    others = () if filters is None else tuple(filters.columns(schema, source))
     return FeatureColumns(tuple(chosen), id, strings, step, others)
 
 

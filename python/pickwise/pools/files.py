@@ -51,13 +51,18 @@ def open_each(
                 raise
             return error
 
-    # The first is what others are compared with.
-    found = [attempt(files[0])]
+    # The first that is good is what others are compared with.
+    found: list[T | Exception] = []
+    for file in files:
+        found.append(attempt(file))
+        if not isinstance(found[-1], Exception):
+            break
+    rest = files[len(found) :]
     if files[0].filesystem is None:
-        found += map(attempt, files[1:])
+        found += map(attempt, rest)
     else:
         with ThreadPoolExecutor(_FAR) as threads:
-            found += threads.map(attempt, files[1:])
+            found += threads.map(attempt, rest)
     pairs = list(zip(files, found, strict=True))
     good = [(file, what) for file, what in pairs if not isinstance(what, Exception)]
     failed = {file.name: reason(what, file) for file, what in pairs if isinstance(what, Exception)}

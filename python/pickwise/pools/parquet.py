@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,9 @@ class ParquetPart(Part):
             for groups, start in self._stretches(parquet):
                 row = start
                 for batch in parquet.iter_batches(batch_size=step, columns=names, row_groups=groups):
-                    yield row, *self._passing(batch), matrices
+                    found = self._passing(batch)
+                    if found[0].num_rows:
+                        yield row, *found, matrices
                     row += batch.num_rows
 
     def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None, Any]) -> Chunk:
@@ -205,7 +208,7 @@ def opened(file: File, buffer: int = 0) -> Iterator[Any]:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, str(error), file.name) from None
+            raise OSError(error.errno, os.strerror(error.errno), file.name) from None
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{file.name}: not a readable Parquet file: {reason}") from error
 

@@ -94,16 +94,20 @@ class TablePart(Part):
         return other
 
     def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None, Any], None, None]:
-        """Go through the table, filtered by itself where it can: where each batch begins, and which rows pass."""
+        """Go through the table: where each batch begins, what it holds, and which rows pass."""
         start = 0
         matrices = self._columns.matrices(self.step)
-        filters = None if self._filters is not None and self.records.filters_itself else self._filters
-        pushed = self._filters if filters is None else None
-        for batch in self.records.batches(self._columns.names, self.step, pushed):
+        for batch in self.records.batches(self._columns.names, self.step, self._filters):
+            if isinstance(batch, int):
+                start += batch
+                continue
             for offset in range(0, batch.num_rows, self.step):
                 part = batch.slice(offset, self.step)
-                yield start, *((part, None) if filters is None else filters.apply(part)), matrices
-                start += min(self.step, batch.num_rows - offset)
+                found = (part, None) if self._filters is None else self._filters.apply(part)
+                if found[0].num_rows:
+                    yield start, *found, matrices
+                start += part.num_rows
+        self.rows = start
 
     def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None, Any]) -> Chunk:
         """Copy columns of their own, or look at lists in place."""
@@ -113,4 +117,4 @@ class TablePart(Part):
             return Chunk(matrix, ids, start)
         rows = start + passing
         matrix, ids, _ = matrices.chunk(records, self.name, rows)
-        return Chunk(matrix, rows if ids is None else ids, rows)
+        return Chunk(matrix, ids, rows)
