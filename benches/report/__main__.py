@@ -9,10 +9,11 @@ from pathlib import Path
 import engine
 import k_center
 import strategies
+import two_rounds
 from common import shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, k_center, strategies)
+PAGES = (engine, k_center, strategies, two_rounds)
 
 
 def main() -> None:
