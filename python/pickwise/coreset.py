@@ -11,7 +11,7 @@ import numpy as np
 
 from pickwise import _native
 from pickwise.arrays import as_points, is_array_like
-from pickwise.ids import Excluded, Ids, among, as_ids, joined, named, refuse_repeated, take_ids
+from pickwise.ids import Excluded, Ids, among, as_ids, in_order, joined, refuse_repeated, take_ids
 from pickwise.options import Invalid, RandomState, as_seed, one_of, too_few
 from pickwise.points import Points, invalid
 from pickwise.pools import is_path_like
@@ -443,13 +443,7 @@ def _stacked(parts: Sequence[_Part]) -> _Part:
 
 def _in_order(part: _Part) -> _Part:
     """Sort rows by their ids, which ties are broken by."""
-    if part.ids is None:
-        order = np.argsort(part.position, kind="stable")
-    elif isinstance(part.ids, np.ndarray):
-        order = np.argsort(part.ids, kind="stable")
-    else:
-        texts = [text.encode() for text in named(part.ids)]
-        order = np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
+    order = in_order(part.position if part.ids is None else part.ids)
     if (order == np.arange(len(order))).all():
         return part
     return part.take(order)
