@@ -1,0 +1,1 @@
+"""Where work runs that is spread over shards of a pool."""
