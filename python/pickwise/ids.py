@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,6 +79,15 @@ def take_ids(ids: Ids, positions: NDArray[np.int64]) -> Ids:
     # The place of each byte: where its string begins, and how far it is into it.
     places = np.repeat(offsets[:-1][positions] - ends[:-1], lengths) + np.arange(ends[-1])
     return ends, text[places]
+
+
+def in_order(ids: Ids) -> NDArray[np.int64]:
+    """Sort ids: the positions of the lowest and those after it; strings compare by their bytes."""
+    if isinstance(ids, np.ndarray):
+        return np.argsort(ids, kind="stable")
+    offsets, text = ids
+    texts = [text[begin:end].tobytes() for begin, end in itertools.pairwise(offsets.tolist())]
+    return np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
 
 
 def joined(parts: Sequence[Ids]) -> Ids:

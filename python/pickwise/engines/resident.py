@@ -141,7 +141,9 @@ def cover_exactly(
 
 def _asked(ray: Any, actors: Sequence[Any], kept: Kept, *, labelled: Any, clip: bool) -> tuple[Cover, Report]:
     total, skipped, full = Report(), 0, []
-    for actor, (seen, invalid, has_rows) in zip(actors, ray.get([actor.seen.remote() for actor in actors]), strict=True):
+    for actor, (seen, invalid, has_rows) in zip(
+        actors, ray.get([actor.seen.remote() for actor in actors]), strict=True
+    ):
         total.merge(seen)
         skipped += invalid
         full += [actor] if has_rows else []
