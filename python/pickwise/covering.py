@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.coreset import CoverReducer
+from pickwise.engines import Local, as_engine
 from pickwise.ids import Excluded
 from pickwise.pools import open_pool
 from pickwise.pools.npy import NpyPool
@@ -36,7 +37,8 @@ def open_stream(pool: Any, request: Request) -> Source | None:
         filters=request.filters,
         on_file_error=request.on_file_error,
     )
-    if isinstance(opened, NpyPool) and opened.is_one_array:
+    is_here = isinstance(as_engine(request.engine), Local) and request.checkpoint is None
+    if isinstance(opened, NpyPool) and opened.is_one_array and is_here:
         return None
     return Source(opened.rows, opened.parts, opened)
 
@@ -54,15 +56,16 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
         invalid=request.invalid,
     )
     intake = Embedding(given, excluded, are_own=source.is_named)
-    reducer, report = run(reducer, source, intake, request)
-    if excluded is not None:
-        excluded.check(report.rows if source.rows is None else source.rows)
-    found = reducer.finish(clip=request.clip)
-    if not reducer.is_exact and source.can_be_read_again:
-        radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
-        found = replace(found, radius=radius.finish())
-        report.reading += again.reading
-        report.scoring += again.scoring
+    with as_engine(request.engine).connected(source.parts):
+        reducer, report = run(reducer, source, intake, request)
+        if excluded is not None:
+            excluded.check(report.rows if source.rows is None else source.rows)
+        found = reducer.finish(clip=request.clip)
+        if not reducer.is_exact and source.can_be_read_again:
+            radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
+            found = replace(found, radius=radius.finish())
+            report.reading += again.reading
+            report.scoring += again.scoring
     return source.told(found, report, numbered=given is None)
 
 
