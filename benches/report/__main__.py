@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import engine
+import engines
 import k_center
 import strategies
 from common import shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, k_center, strategies)
+PAGES = (engine, engines, k_center, strategies)
 
 
 def main() -> None:

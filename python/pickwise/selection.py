@@ -131,6 +131,8 @@ def select(
         column of lists of floats, else all columns of floats.
     id : str, optional
         For tables: the column of ids.
+    engine : {"local", "ray"} or Engine
+        Where it runs: in this process, or on a Ray cluster, as `engines.Ray` tells. For pools of files and Ray datasets.
 
     Returns
     -------
