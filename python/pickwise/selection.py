@@ -132,7 +132,7 @@ def select(
     id : str, optional
         For tables: the column of ids.
     engine : {"local", "ray"} or Engine
-        Where it runs: in this process, or on a Ray cluster, as `engines.Ray` tells. For pools of files and Ray datasets.
+        Where it runs: in this process, or on a Ray cluster (pools of files, Ray datasets), as `engines.Ray` tells.
 
     Returns
     -------
