@@ -233,13 +233,13 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
         )
     parts: Sequence[Part] = source.parts
     before = Report(failed=dict(source.failed))
-    checkpoint = None
+    checkpoint = begun = None
     if request.checkpoint is not None:
         checkpoint = Checkpoint(request.checkpoint, source.about(reducer, request))
         found = checkpoint.load()
         if found is not None:
             state, before = found
-            reducer = type(reducer).from_bytes(state)
+            begun = type(reducer).from_bytes(state)
             parts = checkpoint.left(parts)
 
     def save(done: Sequence[Part], state: R, seen: Report) -> None:
@@ -258,6 +258,7 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             skip_failed=request.on_file_error == "skip" or source.skips_failed,
             report=shifted(report, before.rows),
             at_end=None if checkpoint is None else save,
+            begun=begun,
         )
     before.merge(seen)
     if checkpoint is not None:

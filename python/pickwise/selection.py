@@ -11,6 +11,7 @@ from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
 from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.points import warn
+from pickwise.pools.records import refuse_positions
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import Beside, spread
@@ -222,6 +223,15 @@ def select(
         on_file_error=on_file_error,
         engine=engine,
         checkpoint=checkpoint,
+    )
+    refuse_positions(
+        pool,
+        embeddings=embeddings,
+        exclude=exclude,
+        must_include=must_include,
+        max_per_class=max_per_class,
+        groups=groups,
+        costs=costs,
     )
     if isinstance(chosen, Joint):
         return _warned_of_none(spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes)), budget)
