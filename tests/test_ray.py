@@ -226,9 +226,10 @@ def test_two_rounds_over_a_dataset():
     dataset = ray.data.from_arrow([table(slice(start, start + 1500)) for start in range(0, ROWS, 1500)])
     cover = pw.select(dataset, 30, "k_center", id="id", probabilities="emb", engine=TINY)
     assert cover.radius == pytest.approx(radius_of(cover.ids))
-    with pytest.raises(ValueError, match=r"expected a number from 0 to 1") as error:
-        pw.select(dataset, 3, id="id", probabilities="emb", engine=TINY)
-    assert type(error.value) is ValueError
+    for engine in (TINY, "local"):
+        with pytest.raises(ValueError, match=r"some row holds .* in column 0, expected a number from 0 to 1") as error:
+            pw.select(dataset, 3, id="id", probabilities="emb", engine=engine)
+        assert type(error.value) is ValueError
 
 
 def radius_of(rows, labelled=None):
