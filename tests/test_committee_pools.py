@@ -36,9 +36,7 @@ TABLE = pa.table(
         "id": IDS,
         "lang": LANG,
         **{f"m{member}": lists(M[member]) for member in range(MEMBERS)},
-        **{
-            f"q{member}_{number}": M[member][:, number].copy() for member in range(MEMBERS) for number in range(CLASSES)
-        },
+        **{f"q{at // CLASSES}_{at % CLASSES}": M[at // CLASSES, :, at % CLASSES] for at in range(MEMBERS * CLASSES)},
         "nested": pa.array(M.transpose(1, 0, 2).tolist(), pa.list_(pa.list_(pa.float32()))),
     }
 )

@@ -74,13 +74,8 @@ def test_columns_by_odd_names(tmp_path: Path, sources: dict[str, Callable[[Any],
     for name in odd:
         table = pa.table({**p, name: LANG})
         pq.write_table(table, tmp_path / "odd.parquet", row_group_size=1000)
-        for pool in (
-            table,
-            tmp_path / "odd.parquet",
-            sources["polars"](table),
-            sources["duckdb"](table),
-            ds.dataset(table),
-        ):
+        others = [sources[kind](table) for kind in ("polars", "duckdb", "dataset")]
+        for pool in (table, tmp_path / "odd.parquet", *others):
             got = pw.select(pool, 20, "margin", probabilities="p_[0-3]", filters=pc.field(name) == "en")
             np.testing.assert_array_equal(
                 got.indices, ENGLISH[pw.select(P[ENGLISH], 20, "margin").indices], err_msg=f"{name} {type(pool)}"
