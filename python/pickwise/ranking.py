@@ -255,7 +255,7 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             parts,
             intake,
             ahead=source.reads_ahead,
-            skip_failed=request.on_file_error == "skip",
+            skip_failed=request.on_file_error == "skip" or source.skips_failed,
             report=shifted(report, before.rows),
             at_end=None if checkpoint is None else save,
         )
@@ -293,6 +293,8 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
         # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
         return probabilities is None and id is None and is_frame(pool) and len(set(pool.dtypes)) == 1
     if not is_array_like(pool) or is_path_like(pool):
+        return False
+    if isinstance(pool, (list, tuple)) and any(isinstance(member, Pool) for member in pool):
         return False
     for name, value in (("probabilities", probabilities), ("id", id)):
         if value is not None:
@@ -333,6 +335,11 @@ class Source:
     def reads_ahead(self) -> bool:
         """Whether a thread reads it."""
         return self.pool is not None and self.pool.reads_ahead
+
+    @property
+    def skips_failed(self) -> bool:
+        """Whether files that cannot be read are left out, whatever else was asked for."""
+        return self.pool is not None and self.pool.skips_failed
 
     @property
     def failed(self) -> dict[str, str]:
@@ -428,6 +435,7 @@ class Source:
             "id": request.id,
             "filters": repr(request.filters),
             "files": [[part.name, *part.file.stamp()] for part in self.parts],  # type: ignore[attr-defined]
+            "pool": {} if self.pool is None else self.pool.about,
         }
 
 
@@ -456,7 +464,7 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
                 if value is not None:
                     raise TypeError(f"{name}: expected None with a committee in memory, which has no columns to choose")
             return Source.of(strategy.read(pool, "pool"))
-    elif is_matrix_like(pool, request.probabilities, request.id):
+    elif is_matrix_like(pool, request.probabilities, request.id) and (request.filters is None or not is_table(pool)):
         refuse_files(pool, request)
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,9 +42,17 @@ class SideBySide(Pool):
                 )
             if None not in (member.rows, first.rows) and member.rows != first.rows:
                 raise ValueError(f"pool: expected {first.rows} rows of member {at}, as member 0 has, got {member.rows}")
+            earlier = next((at for at, other in enumerate(members[:at]) if member.once is other.once is not None), None)
+            if earlier is not None:
+                raise ValueError(
+                    f"pool: members {earlier} and {at} read one {type(member.once).__name__}, which gives its rows "
+                    "only once; give each member one of its own, or a list of batches"
+                )
+        self._all = list(members)
         self._first = first
         self.rows = next((member.rows for member in members if member.rows is not None), None)
         self.string_ids = first.string_ids
+        self.skips_failed = any(member.skips_failed for member in members)
         self.numbering = first.numbering
         shapes = [[part.rows for part in member.parts] for member in members]
         named = [member.numbering is None for member in members]
@@ -54,6 +62,16 @@ class SideBySide(Pool):
             self.parts = [SidePart([[part] for part in files], named) for files in sets]
         else:
             self.parts = [SidePart([member.parts for member in members], named)]
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether all members can."""
+        return all(member.can_be_read_again for member in self._all)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the members hold beside their files."""
+        return {str(at): about for at, member in enumerate(self._all) if (about := member.about)}
 
     def locate(self, row: int) -> str:
         """Say where the row of the first member is."""
@@ -75,7 +93,8 @@ class SidePart(Part):
         self._members = members
         self._named = named
         self.travels = all(part.travels for member in members for part in member)
-        self.file = getattr(members[0][0], "file", None)
+        if hasattr(members[0][0], "file"):
+            self.file = members[0][0].file
         self.name = members[0][0].name
         self.rows = _count(members[0])
         self.size = sum(part.size or 0 for member in members for part in member) or None

@@ -127,6 +127,12 @@ def find_files(pool: PathLike | Sequence[PathLike]) -> tuple[str, list[File]]:
     return next(iter(kinds)), files
 
 
+def is_alone(pool: PathLike | Sequence[PathLike], files: list[File]) -> bool:
+    """Whether a pool is one file that is named as such: an array like any other."""
+    names = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
+    return len(files) == len(names) == 1 and files[0].name == str(Path(names[0]).expanduser())
+
+
 def is_url(name: str) -> bool:
     """Whether a name has a scheme, such as ``s3://``."""
     return _SCHEME.match(name) is not None
