@@ -152,3 +152,26 @@ def test_folders_that_tell_a_column(tmp_path: Path) -> None:
         rows = np.flatnonzero(lang == LANG)
         np.testing.assert_array_equal(got.ids, IDS[rows[pw.select(P[rows], 30, "margin").indices]])
         np.testing.assert_array_equal(IDS[order[got.indices]], got.ids)
+
+
+@pytest.mark.parametrize("kind", ["table", "lazy", "stream"])
+def test_predictions_of_rows_that_pass(kind: str, sources: dict[str, Callable[[Any], Any]]) -> None:
+    def as_matrix(batch: Any) -> np.ndarray:
+        return np.column_stack([np.asarray(column) for column in batch])
+
+    def predicted() -> Any:
+        rows = sources[kind](pa.table(wide()))
+        return pw.predict(as_matrix, rows, columns="p_*", filters=pc.field("p_0") < 0.25)
+
+    passing = np.flatnonzero(P[:, 0] < 0.25)
+    out = np.arange(0, ROWS, 5)
+    places = np.searchsorted(passing, out[np.isin(out, passing)])
+    got = pw.select(predicted(), 20, "margin", exclude=np.isin(np.arange(ROWS), out))
+    np.testing.assert_array_equal(got.indices, passing[pw.select(P[passing], 20, "margin", exclude=places).indices])
+    for strategy in ("facility_location", "greedy_x"):
+        got = pw.select(predicted(), 9, strategy, exclude=out)
+        np.testing.assert_array_equal(got.indices, passing[pw.select(P[passing], 9, strategy, exclude=places).indices])
+        np.testing.assert_array_equal(got.ids, got.indices)
+    expected = pw.select(P[passing], 9, "badge", embeddings=P[passing], random_state=0)
+    got = pw.select(predicted(), 9, "badge", embeddings=P, random_state=0)
+    np.testing.assert_array_equal(got.indices, passing[expected.indices])
