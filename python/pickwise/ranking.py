@@ -261,6 +261,9 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             begun=begun,
         )
     before.merge(seen)
+    if request.filters is not None and not before.rows:
+        rows = source.counted(before)
+        raise ValueError(f"filters: expected at least one row that passes, got none of the {rows} rows of the pool")
     if checkpoint is not None:
         checkpoint.remove()
     return reducer, before

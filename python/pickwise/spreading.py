@@ -58,7 +58,7 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
             assert k is not None  # noqa: S101 - a budget is a wish
             return cover(strategy, stream, k, request, beside.labelled)
     _refuse_elsewhere(strategy, request)
-    if request.filters is not None:
+    if request.filters is not None or isinstance(pool, Pool):  # which may have filters of its own
         return _spread_filtered(strategy, pool, k, request, beside)
     if prefiltered or strategy.needs in ("scores", "predictions"):
         return _spread_ranked(strategy, pool, k, request, beside)

@@ -29,12 +29,17 @@ class SideBySide(Pool):
     Raises
     ------
     ValueError
-        If they are known to differ in rows.
+        If they are known to differ in rows, or files of one were left out.
     """
 
     def __init__(self, members: Sequence[Pool]) -> None:
         first = members[0]
         for at, member in enumerate(members):
+            for name, reason in member.failed.items():
+                raise ValueError(
+                    f"pool: {name}: {reason}; it is one of member {at}, whose rows would no longer be those of the "
+                    "others without it: mend it, or leave its rows out of every member"
+                )
             if None not in (member.rows, first.rows) and member.rows != first.rows:
                 raise ValueError(f"pool: expected {first.rows} rows of member {at}, as member 0 has, got {member.rows}")
             earlier = next((at for at, other in enumerate(members[:at]) if member.once is other.once is not None), None)
@@ -62,11 +67,6 @@ class SideBySide(Pool):
     def can_be_read_again(self) -> bool:
         """Whether all members can."""
         return all(member.can_be_read_again for member in self._all)
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Files of the first member that were left out when it was opened."""
-        return self._first.failed
 
     @property
     def about(self) -> dict[str, Any]:

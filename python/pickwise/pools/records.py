@@ -204,7 +204,8 @@ class HuggingFaceRecords(Records):
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
         """Go through its rows in its order."""
         for table in self._dataset.select_columns(list(names)).with_format("arrow").iter(step):
-            yield from table.to_batches()
+            # Of a dataset that was shuffled it is one of single rows.
+            yield from table.combine_chunks().to_batches()
 
 
 class RayRecords(Records):
