@@ -24,7 +24,7 @@ def as_ids(x: Any, name: str, rows: int | None = None) -> Ids:
     Parameters
     ----------
     x : array_like
-        Integers of any width, or strings: a list, a NumPy array, a Series, an Arrow array, a tensor.
+        Integers of any width, or strings: a list, a NumPy array, a Series, an Arrow array, a tensor; or `Ids`.
     name : str
         What the caller's argument is called, for messages.
     rows : int, optional
@@ -37,7 +37,8 @@ def as_ids(x: Any, name: str, rows: int | None = None) -> Ids:
     ValueError
         For nulls, integers beyond 64 bits, and if there are not as many as rows.
     """
-    ids = _read(x, name)
+    is_read = isinstance(x, tuple) and len(x) == 2 and all(isinstance(part, np.ndarray) for part in x)
+    ids: Ids = x if is_read else _read(x, name)
     if rows is not None and count_ids(ids) != rows:
         raise ValueError(f"{name}: expected {rows}, one for each row, got {count_ids(ids)}")
     return ids

@@ -62,7 +62,7 @@ class Embedded(State):
         """Check a chunk; mark its rows that are excluded and, by another number, invalid. None where it is empty."""
         matrix = as_points(chunk, name, allow_empty=True)
         count = len(matrix)
-        given = ids if ids is None or isinstance(ids, tuple) else as_ids(ids, "ids", count)
+        given = None if ids is None else as_ids(ids, "ids", count)
         mask = None if exclude is None else Excluded.read(exclude, "exclude", count).between(0, count)
         if count == 0:
             return None
