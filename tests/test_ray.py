@@ -406,3 +406,52 @@ def test_what_does_not_travel_is_refused(files):
         pw.select(ray.data.from_items([]), 3, id="id", engine=TINY)
     with pytest.raises(ValueError, match="task_bytes: expected"):
         pw.engines.Ray(task_bytes=0)
+
+
+EXACT = pw.engines.Ray(exact=True)
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_actors_make_the_picks_of_one_machine(files, metric, cpus):
+    engine = pw.engines.Ray(exact=True, num_cpus=cpus)
+    labelled, barred = X[:9] + 0.1, np.arange(ROWS) % 5 == 0
+    options = {"strategy": pw.KCenter(metric=metric), "labelled": labelled, "exclude": barred}
+    expected = pw.k_center(X, 60, metric=metric, labelled=labelled, exclude=barred)
+    found = pw.select(files, 60, **options, probabilities="emb", engine=engine)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    assert found.radius == expected.radius
+    assert found.report.rows == ROWS
+    assert found.report.files == FILES
+    plain = pw.select(files, 60, "k_center", probabilities="emb", id="name", engine=engine)
+    assert plain == pw.select(files, 60, "k_center", probabilities="emb", id="name")
+
+
+def test_actors_that_die(files, tmp_path):
+    pool = open_pool(files, probabilities="emb")
+    pool.parts = [
+        Suicidal(part, tmp_path / part.name[-10:]) if number == 9 else part for number, part in enumerate(pool.parts)
+    ]
+    assert pw.select(pool, 30, "k_center", engine=EXACT) == pw.select(files, 30, "k_center", probabilities="emb")
+
+
+def test_what_actors_cannot_do(files, tmp_path):
+    for strategy, option in ((pw.KCenter(outliers=2), "outliers"), (pw.KCenter(min_distance=1.0), "min_distance")):
+        with pytest.raises(ValueError, match=f"expected no {option}"):
+            pw.select(files, 3, strategy, probabilities="emb", engine=EXACT)
+    for option in ({"checkpoint": tmp_path / "state"}, {"random_state": 3}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))}: expected None with exact=True"):
+            pw.select(files, 3, "k_center", probabilities="emb", engine=EXACT, **option)
+    with pytest.raises(TypeError, match="engine: expected files with exact=True"):
+        pw.select(blocks("tables"), 3, "k_center", probabilities="p_*", id="id", engine=EXACT)
+    with pytest.raises(ValueError, match=r"k: expected at most 6000"):
+        pw.select(files, ROWS + 1, "k_center", probabilities="emb", engine=EXACT)
+    odd = X.copy()
+    odd[70] = np.nan
+    pq.write_table(
+        pa.table({"emb": pa.FixedSizeListArray.from_arrays(odd[:100].reshape(-1), DIMS)}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(ValueError, match=r"a\.parquet, row 70 has nan in column 0"):
+        pw.select(tmp_path, 3, "k_center", probabilities="emb", engine=EXACT)
+    assert pw.select(tmp_path, 3, "k_center", probabilities="emb", engine=EXACT, invalid="skip").skipped == 1
