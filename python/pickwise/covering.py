@@ -53,14 +53,14 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
     )
     intake = Embedding(given, excluded, are_own=source.is_named)
     reducer, report = run(reducer, source, intake, request)
+    source.refuse_unread(report)
     if excluded is not None:
         excluded.check(report.rows if source.rows is None else source.rows)
     found = reducer.finish(clip=request.clip)
     if not reducer.is_exact and source.can_be_read_again:
         radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
         found = replace(found, radius=radius.finish())
-        report.reading += again.reading
-        report.scoring += again.scoring
+        report.add_pass(again)
     return source.told(found, report, numbered=given is None)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pickwise.ids import Ids, count_ids, slice_ids
 from pickwise.pools.base import Chunk, Part, Pool
+from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPart
 from pickwise.pools.reading import read
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from pickwise.pools.npy import Array
+    from pickwise.pools.paths import File
 
 
 class SideBySide(Pool):
@@ -33,11 +35,12 @@ class SideBySide(Pool):
     """
 
     def __init__(self, members: Sequence[Pool]) -> None:
+        members = side_by_side(members)
         first = members[0]
         for at, member in enumerate(members):
             if None not in (member.rows, first.rows) and member.rows != first.rows:
                 raise ValueError(f"pool: expected {first.rows} rows of member {at}, as member 0 has, got {member.rows}")
-        self._first = first
+        self._members: Sequence[Pool] = members
         self.rows = next((member.rows for member in members if member.rows is not None), None)
         self.string_ids = first.string_ids
         self.numbering = first.numbering
@@ -52,12 +55,12 @@ class SideBySide(Pool):
 
     @property
     def failed(self) -> dict[str, str]:
-        """Files of the first member that were left out when it was opened."""
-        return self._first.failed
+        """Files that were left out when the members were opened, and why."""
+        return {name: why for member in self._members for name, why in member.failed.items()}
 
     def locate(self, row: int) -> str:
         """Say where the row of the first member is."""
-        return self._first.locate(row)
+        return self._members[0].locate(row)
 
 
 class SidePart(Part):
@@ -74,11 +77,16 @@ class SidePart(Part):
     def __init__(self, members: Sequence[Sequence[Part]], named: Sequence[bool]) -> None:
         self._members = members
         self._named = named
-        self.file = getattr(members[0][0], "file", None)
         rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
         self.rows = None if None in rows else sum(row or 0 for row in rows)
         self.size = sum(part.size or 0 for member in members for part in member) or None
+
+    @property
+    def files(self) -> Sequence[File]:
+        """The files of all members; none if a member has others."""
+        parts = [part for member in self._members for part in member]
+        return [file for part in parts for file in part.files] if all(part.files for part in parts) else ()
 
     def batches(self) -> Generator[Chunk, None, None]:
         """Read the members in step, each in a thread of its own."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
-from pickwise.pools.files import open_each
+from pickwise.pools.base import Chunk, Part, rows_per_chunk
+from pickwise.pools.files import FilePool, open_each
 from pickwise.pools.numbering import Numbering
 from pickwise.pools.reading import BUFFERS
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pickwise.pools.paths import File
 
 
-class NpyPool(Pool):
+class NpyPool(FilePool):
     """The rows of one ``.npy`` file after another.
 
     Parameters
@@ -42,26 +42,22 @@ class NpyPool(Pool):
         For a file that is damaged, cut short or holds something else; the message names it.
     """
 
-    reads_ahead: ClassVar[bool] = True
     parts: list[NpyPart]
 
     def __init__(self, files: Sequence[File], *, numbered: bool = False, on_file_error: OnFileError = "raise") -> None:
-        first: Array | None = None
+        self.files = files
+        self._on_file_error = on_file_error
 
         def described(file: File) -> Array:
-            nonlocal first
             array = read_header(file)
             if len(array.shape) == 3:
                 raise ValueError(
                     f"{file.name}: expected (rows, classes) or 1-D P(y=1), got the shape {array.shape}; a committee "
                     "(members, rows, classes) is for strategies such as 'bald'"
                 )
-            first = first or array
-            if array.row != first.row:
-                raise ValueError(f"{file.name}: has {array.row}, but {first.file.name} has {first.row}")
             return array
 
-        good, self._failed = open_each(files, described, on_file_error)
+        good, self._failed = open_each(files, described, Array.difference, on_file_error)
         arrays = [array for _, array in good]
         self.rows = sum(array.rows for array in arrays)
         self._whole = Numbering([array.file.name for array in arrays], [array.rows for array in arrays])
@@ -78,14 +74,10 @@ class NpyPool(Pool):
         """Whether it is a single file of this machine, named as such, which may be mapped."""
         return self.numbering is None and len(self.parts) == 1 and self.parts[0].file.filesystem is None
 
-    @property
-    def failed(self) -> dict[str, str]:
-        """Files that were left out when the pool was opened, and why."""
-        return self._failed
-
-    def locate(self, row: int) -> str:
-        """Say which file a row is in."""
-        return self._whole.locate(row)
+    def _of(self, files: Sequence[File], failed: dict[str, str]) -> NpyPool:
+        made = NpyPool(files, numbered=self.numbering is not None, on_file_error=self._on_file_error)
+        made._failed |= failed
+        return made
 
 
 class NpyPart(Part):
@@ -99,6 +91,8 @@ class NpyPart(Part):
     first : int or None
         The number of its first row, where rows are numbered.
     """
+
+    file: File
 
     def __init__(self, array: Array, start: int, first: int | None) -> None:
         self._array = array
@@ -158,6 +152,10 @@ class Array:
     def row(self) -> str:
         """What a row is, in words; all files of a pool share it."""
         return "a single value to a row (1-D)" if len(self.shape) == 1 else f"{self.columns} columns"
+
+    def difference(self, other: Array) -> str | None:
+        """Say what keeps a file from being of one pool with another."""
+        return None if self.row == other.row else f"has {self.row}, but {other.file.name} has {other.row}"
 
     @property
     def row_bytes(self) -> int:
