@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.arrays import Rows, as_scores, is_array_like, row_count
-from pickwise.checkpoint import Checkpoint
+from pickwise.checkpoint import Checkpoint, describe, is_drawn
 from pickwise.engines import Local, as_engine
 from pickwise.ids import (
     Excluded,
@@ -28,6 +27,7 @@ from pickwise.ids import (
 )
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
+from pickwise.pools.files import none_can_be_read
 from pickwise.pools.reading import read
 from pickwise.pools.records import is_table
 from pickwise.progress import Progress, reporting, shifted
@@ -127,6 +127,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         listener=source.listener,
     )
     reducer, report = run(reducer, source, intake, request)
+    source.refuse_unread(report)
     rows = report.rows if source.rows is None else source.rows
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
@@ -223,41 +224,45 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
     """Let a reducer take a pool, on the engine and with the checkpoint that were asked for."""
     engine = as_engine(request.engine)
     parts: Sequence[Part] = source.parts
-    before = Report(failed=dict(source.failed))
+    before = Report()
     checkpoint = None
     if request.checkpoint is not None:
-        checkpoint = Checkpoint(request.checkpoint, source.about(reducer, request))
+        checkpoint = Checkpoint(request.checkpoint, describe(reducer, parts, request))
         found = checkpoint.load()
         if found is not None:
             state, before = found
             reducer = type(reducer).from_bytes(state)
             parts = checkpoint.left(parts)
+    # What failed before a checkpoint is tried again.
+    before.failed = dict(source.failed)
+    done = sum(part.rows or 0 for part in source.parts) - sum(part.rows or 0 for part in parts)
 
     def save(part: Part, state: R, seen: Report) -> None:
         if checkpoint is not None:
-            together = Report.of(before.state())
-            together.merge(seen)
-            checkpoint.save(part, state, together)
+            checkpoint.save(part, state, lambda: before.with_more(seen))
 
     size = sum(part.size or 0 for part in source.parts) or None
-    with reporting(request.progress, source.rows, size=size) as report:
+    with reporting(request.progress, source.rows, size=size, start=done) as report:
         reducer, seen = engine.reduce(
             reducer,
             parts,
             intake,
             ahead=source.reads_ahead,
             skip_failed=request.on_file_error == "skip",
-            report=shifted(report, before.rows),
+            report=shifted(report, done),
             at_end=None if checkpoint is None else save,
         )
     before.merge(seen)
-    if checkpoint is not None:
-        checkpoint.remove()
     return reducer, before
 
 
 def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> tuple[Selection, int]:
     """Draw rows by their ranks among all rows of a pool; and tell how many rows it has."""
+    if request.checkpoint is not None and is_drawn(request.random_state):
+        raise TypeError(
+            f"random_state: expected an integer with {strategy.name} and a checkpoint, so that the same rows are drawn "
+            f"after it, got {request.random_state!r}"
+        )
     seed = as_seed(request.random_state)
     # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
@@ -272,7 +277,7 @@ def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -
     draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
     drawn = draw.finish(clip=True)
     drawn = replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
-    return reported(drawn, ranked.report), ranked.rows
+    return reported(drawn, best.report), ranked.rows
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
@@ -332,6 +337,11 @@ class Source:
         """Whether there is more than one pass."""
         return self.pool is None or self.pool.can_be_read_again
 
+    def refuse_unread(self, report: Report) -> None:
+        """Raise a `ValueError` if every file has failed."""
+        if report.failed and not report.files:
+            raise none_can_be_read(self.name, report.failed)
+
     def given(self, ids: Any) -> Ids | None:
         """Read ids that the caller has given for all rows."""
         if ids is None:
@@ -377,35 +387,6 @@ class Source:
         if numbered and self.pool.numbering is not None and selection.ids.dtype != object:
             selection = replace(selection, ids=self.pool.numbering.ids(selection.ids))
         return reported(selection, report)
-
-    def about(self, reducer: Any, request: Request) -> dict[str, Any]:
-        """Describe what is selected from what, for a checkpoint."""
-        if len({part.name for part in self.parts}) != len(self.parts) or not all(
-            hasattr(p, "file") for p in self.parts
-        ):
-            raise ValueError(
-                "checkpoint: expected a pool of files, which can be read again one by one, got one of another kind"
-            )
-        numbers = {
-            name: None if value is None else _digest(value)
-            for name, value in (
-                ("ids", request.ids),
-                ("exclude", request.exclude),
-                ("exclude_ids", request.exclude_ids),
-            )
-        }
-        seed = request.random_state
-        return numbers | {
-            "strategy": repr(reducer.strategy),
-            "k": reducer.k,
-            "ties": request.ties,
-            "invalid": request.invalid,
-            "random_state": seed if isinstance(seed, int) or seed is None else "drawn",
-            "probabilities": repr(request.probabilities),
-            "id": request.id,
-            "filters": repr(request.filters),
-            "files": [[part.name, *part.file.stamp()] for part in self.parts],  # type: ignore[attr-defined]
-        }
 
 
 class _InMemory(Part):
@@ -471,14 +452,3 @@ def left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] 
         found = among(np.arange(rows) if ids is None else ids, some)
         mask = found if mask is None else mask | found
     return None if mask is None else mask != 0
-
-
-def _digest(x: Any) -> str:
-    """Tell values from others, for a checkpoint."""
-    ids = as_ids(list(x) if isinstance(x, (set, frozenset)) else x, "ids") if not _is_mask(x) else np.asarray(x)
-    data = ids if isinstance(ids, tuple) else (ids,)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in data)).hexdigest()[:16]
-
-
-def _is_mask(x: Any) -> bool:
-    return np.asarray(x).dtype == np.bool_ if not isinstance(x, (set, frozenset)) else False

@@ -57,9 +57,22 @@ class Report:
         self.scoring += other.scoring
         self.scores.merge(other.scores)
 
+    def add_pass(self, other: Report) -> None:
+        """Take the time and the failed files of another pass over the same pool."""
+        self.failed |= other.failed
+        self.reading += other.reading
+        self.scoring += other.scoring
+
+    def with_more(self, other: Report) -> Report:
+        """Return both together, and leave each as it is."""
+        both = Report.of(self.state())
+        both.merge(other)
+        return both
+
     def state(self) -> dict[str, Any]:
         """Write it as JSON can hold it."""
-        return vars(self) | {"scores": self.scores.state()}
+        copies = {"skipped": dict(self.skipped), "failed": dict(self.failed), "scores": self.scores.state()}
+        return vars(self) | copies
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Report:

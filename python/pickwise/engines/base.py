@@ -75,9 +75,9 @@ class Engine(ABC):
         skip_failed : bool
             Whether a part that cannot be read to its end is left out as a whole.
         report : callable or None
-            Called with the number of rows done.
+            Called with the number of rows done, those that were left out included.
         at_end : callable or None
-            Called at the end of each part with the part, the reducer and what was seen so far.
+            Called with each part that was read to its end, the reducer and what was seen so far.
 
         Returns
         -------
