@@ -68,10 +68,10 @@ def stopped_after(count, select, error=Stopped):
     """Run a selection that is ended when so many files are saved."""
     save, done = Checkpoint.save, []
 
-    def counted(self, part, reducer, report):
+    def counted(self, parts, reducer, report):
         self._cost = 0.0  # saved whatever it takes
-        save(self, part, reducer, report)
-        done.append(part.name)
+        save(self, parts, reducer, report)
+        done.extend(parts)
         if len(done) == count:
             raise error
 
@@ -493,5 +493,5 @@ def test_saving_takes_a_small_part_of_the_time(pool, tmp_path, monkeypatch):
         clock[0] += 0.5
         part = NpyPart.__new__(NpyPart)
         part.name = str(number)
-        state.save(part, reducer, Report)
+        state.save([part], reducer, Report)
     assert len(written) - 1 == pytest.approx(200 * 0.5 / 20, abs=2)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import pickwise as pw
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -89,7 +93,7 @@ BAD = {
         "p_*",
         "column 'p_1': row 50 is null",
     ),
-    "gone": (lambda p: (p.unlink(), p.symlink_to("nowhere")), "both", "No such file|cannot be found|Failed to open"),
+    "gone": (lambda p: (p.unlink(), p.symlink_to("nowhere")), "both", "No such file"),
 }
 CASES = [
     (bad, columns) for bad, (_, which, _) in BAD.items() for columns in ("p_*", "lists") if which in (columns, "both")
@@ -133,7 +137,7 @@ def test_a_bad_file(pool, bad, columns, at):
     found = pw.select(pool, on_file_error="skip", **options)
     assert_same(found, pw.select(without(pool, path.name), **options))
     assert list(found.report.failed) == [str(path)]
-    assert pytest.importorskip("re").search(message, found.report.failed[str(path)])
+    assert re.search(message, found.report.failed[str(path)])
     assert str(path) not in found.report.failed[str(path)]
     assert found.report.rows == 6 * ROWS
     assert found.report.files == 6
@@ -165,7 +169,7 @@ STRATEGIES = {
     "kmeans++": ("emb", {"strategy": "kmeans++", "random_state": 1, "id": "id"}),
     "hybrid": ("p_*", {"strategy": pw.Hybrid(factor=4), "embeddings": "emb"}),
     "prefilter": ("p_*", {"strategy": pw.KCenter(prefilter=4), "embeddings": "emb"}),
-    "members": (["p_*", "lists"], {"strategy": "bald"}),
+    "members": ([["p_*"], "lists"], {"strategy": "bald"}),
 }
 
 

@@ -35,6 +35,31 @@ def chunked(x: Any, name: str) -> Any:
     return column
 
 
+def plain(table: Any) -> Any:
+    """Show columns of an extension type, such as tensors of fixed shape, as what they are underneath."""
+    import pyarrow as pa
+
+    if not any(isinstance(kind, pa.BaseExtensionType) for kind in table.schema.types):
+        return table
+    arrays = []
+    for column in table.columns:
+        if isinstance(column.type, pa.BaseExtensionType):
+            storage = column.type.storage_type
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], storage)  # noqa: PLW2901
+        arrays.append(column)
+    return pa.table(arrays, plain_schema(table.schema))
+
+
+def plain_schema(schema: Any) -> Any:
+    """Do the same to the types of columns."""
+    import pyarrow as pa
+
+    extended = pa.BaseExtensionType
+    return pa.schema(
+        [field.with_type(field.type.storage_type) if isinstance(field.type, extended) else field for field in schema]
+    )
+
+
 def is_table(column: Any) -> bool:
     """Tell whether an imported column is a whole table: its values are structs."""
     import pyarrow as pa

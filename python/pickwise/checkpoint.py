@@ -102,9 +102,9 @@ class Checkpoint:
         done = set(self._finished)
         return [part for part in parts if part.name not in done]
 
-    def save(self, part: Part, reducer: Any, report: Callable[[], Report]) -> None:
-        """Write the state at the end of a part, unless that would take too much of the time."""
-        self._finished.append(part.name)
+    def save(self, parts: Sequence[Part], reducer: Any, report: Callable[[], Report]) -> None:
+        """Write the state when parts have been taken to their end, unless that would take too much of the time."""
+        self._finished += [part.name for part in parts]
         began = time.perf_counter()
         if self._cost > _SHARE * (began - self._saved):
             return

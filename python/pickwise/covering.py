@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pickwise.coreset import CoverReducer
 from pickwise.ids import Excluded
 from pickwise.pools import open_pool
@@ -90,7 +92,7 @@ class Embedding:
             ids_at(self.given, chunk.ids, positions, count, are_own=self.are_own),
             None if mask is None else mask != 0,
             name="pool",
-            positions=positions,
+            positions=positions if part.is_in_order else np.full(count, -1),
             locate=part.locate,
         )
         seen.rows += count

@@ -108,6 +108,8 @@ def gather(
     none = np.empty(0, np.int64)
     if not isinstance(embeddings, Pool):
         return embeddings[rows], none, Report()
+    if not all(part.is_in_order for part in embeddings.parts):
+        raise TypeError("embeddings: expected rows in the order of the pool, got a dataset whose rows have no order")
     counts = [part.rows for part in embeddings.parts]
     parts, starts = list(embeddings.parts), none
     # Without counts nobody knows what is lost with a part.

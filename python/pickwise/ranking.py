@@ -96,7 +96,11 @@ class Ranked:
 
     def finish(self, *, clip: bool) -> Selection:
         """Return the selection, with ids as the caller knows them."""
-        return self.source.told(self.reducer.finish(clip=clip), self.report, numbered=self.numbered)
+        return self.told(self.reducer.finish(clip=clip))
+
+    def told(self, selection: S) -> S:
+        """Give a selection of these rows their ids, and the report."""
+        return self.source.told(selection, self.report, numbered=self.numbered)
 
 
 def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
@@ -160,7 +164,7 @@ class Taking:
             ids_at(self.given, chunk.ids, positions, count, are_own=self.are_own),
             None if self.excluded is None else self.excluded.at(positions, count),
             name=self.name,
-            positions=positions,
+            positions=positions if part.is_in_order else np.full(count, -1),
             report=report,
             locate=part.locate,
         )
@@ -223,6 +227,11 @@ def borrowed(strategy: Ranking, chunk: Chunk, part: Part, name: str) -> Rows | i
 def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R, Report]:
     """Let a reducer take a pool, on the engine and with the checkpoint that were asked for."""
     engine = as_engine(request.engine)
+    if source.listener is not None and not isinstance(engine, Local):
+        raise ValueError(
+            "max_per_class: expected engine='local', as predicted classes are not collected from elsewhere; pass the "
+            "classes as groups, with max_per_group"
+        )
     parts: Sequence[Part] = source.parts
     before = Report()
     checkpoint = None
@@ -237,9 +246,9 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
     before.failed = dict(source.failed)
     done = sum(part.rows or 0 for part in source.parts) - sum(part.rows or 0 for part in parts)
 
-    def save(part: Part, state: R, seen: Report) -> None:
+    def save(ended: Sequence[Part], state: R, seen: Report) -> None:
         if checkpoint is not None:
-            checkpoint.save(part, state, lambda: before.with_more(seen))
+            checkpoint.save(ended, state, lambda: before.with_more(seen))
 
     size = sum(part.size or 0 for part in source.parts) or None
     with reporting(request.progress, source.rows, size=size, start=done) as report:
@@ -267,17 +276,17 @@ def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -
     # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
     ranked = rank(strategy.ranking, source, sys.maxsize, everything)
-    best = ranked.finish(clip=True)
+    best = ranked.reducer.finish(clip=True)
     if len(best) < k and not request.clip:
         raise too_few(k, len(best), rows=ranked.rows, skipped=ranked.reducer.skipped)
     if len(best) == 0:
-        return source.told(replace(best, strategy=strategy), ranked.report), ranked.rows
+        return ranked.told(replace(best, strategy=strategy)), ranked.rows
     draw = Reducer(PowerSampling(score="given", beta=strategy.beta), k, random_state=seed)
     weights = 1 / np.arange(1, len(best) + 1)
     draw.take(as_scores(weights, "ranks"), as_ids(best.ids, "ids"), None, name="ranks")
     drawn = draw.finish(clip=True)
     drawn = replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
-    return reported(drawn, best.report), ranked.rows
+    return ranked.told(drawn), ranked.rows
 
 
 def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
@@ -407,8 +416,8 @@ class _InMemory(Part):
 
 def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     """Open whatever a pool is."""
-    if strategy.is_of_committee and not (is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
-        if not isinstance(pool, Pool):
+    if strategy.is_of_committee:
+        if not (isinstance(pool, Pool) or is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
             _refuse_files(pool, request)
             for name, value in (("probabilities", request.probabilities), ("id", request.id)):
                 if value is not None:

@@ -67,14 +67,18 @@ def select(
 
         - an array of NumPy, PyTorch, JAX or any library with DLPack, ``__array__`` or the Arrow PyCapsule interface,
           in memory of any layout; 1-D is *P(y=1)* of two classes;
-        - a DataFrame or Arrow table;
-        - a path, a glob or a folder of ``.npy`` or ``.parquet`` files;
-        - an iterable of chunks, each an array or a pair of an array and its ids.
+        - a path, a URL, a glob, a folder or a list of them, of ``.npy`` or ``.parquet`` files;
+        - a table: Arrow (also readers, datasets and whatever has ``__arrow_c_stream__``), Polars (a LazyFrame is
+          streamed), pandas, a DuckDB relation, a Hugging Face or Ray Dataset;
+        - an iterable of chunks, each an array or a pair of an array and its ids;
+        - `predict` of a model.
 
         For strategies that go by embeddings alone (``"k_center"``, ``"kmeans++"``, ``"typiclust"``, ``"prob_cover"``,
         ``"max_herding"``, ``"facility_location"``, ``"greedy_x"``) embeddings of shape (rows, dims) instead: a matrix
-        in memory and a single ``.npy`` file are used where they are, what comes in chunks is copied into one matrix.
-        For committees an array of shape (members, rows, classes), or members one by one.
+        in memory and a single ``.npy`` file are used where they are; of what comes in chunks ``"k_center"`` and
+        ``"kmeans++"`` keep core-sets, the others copy all into one matrix.
+        For committees an array of shape (members, rows, classes), members one by one, or any of the above with the
+        columns of several members, or a list with one of the above for each member.
     k : int, optional
         How many rows to select, from 1 to all. May be left out where a `budget` is given.
     strategy : str or Strategy
@@ -84,13 +88,15 @@ def select(
         committees; ``"max_loss"`` and others for rows of several labels; those above for embeddings; and ``"badge"``,
         ``"uncertainty_herding"``, ``"cluster_margin"``, ``"ranked_batch"``, ``"density_weighted"``, ``"hybrid"`` and
         ``"greedy_xy"`` for a pool with embeddings beside it. The table in the documentation tells which to take.
-    embeddings : array_like of shape (rows, dims), or path, optional
-        For strategies that choose rows together, and for `min_distance`: the embeddings of the pool, row for row. The
-        pool may then be anything that knows its ids or, where these are needed, its probabilities.
+    embeddings : array_like of shape (rows, dims), path, table, or column, optional
+        For strategies that choose rows together, and for `min_distance`: the embeddings of the pool, row for row, or
+        the name of the column of the pool that holds them. The pool may then be anything that knows its ids or, where
+        these are needed, its probabilities.
     labelled : array_like, optional
         With embeddings: rows that are labelled already, as `k_center` takes them.
     ids : array_like of int or str, optional
-        One for each row, each different. Without them a row is known by its position.
+        One for each row, each different. Without them a row is known by its position, one of several files by
+        ``path#row``.
     exclude : array_like of bool or int, optional
         Rows that must not be selected: a mask as long as the pool, or positions.
     exclude_ids : array_like of int or str, optional
@@ -128,9 +134,19 @@ def select(
         if unknown; for "k_center" and "kmeans++" with the picks made and the picks wanted.
     probabilities : str or sequence of str, optional
         For tables: columns by name or pattern (``"p_*"``), one column of lists, or one of *P(y=1)*. By default the one
-        column of lists of floats, else all columns of floats.
+        column of lists of floats, else all columns of floats. For committees one entry a member.
     id : str, optional
         For tables: the column of ids.
+    filters : pyarrow.compute.Expression or list of tuple, optional
+        For tables: which rows are in the pool, as `pyarrow.parquet.read_table` takes them.
+    on_file_error : {"raise", "skip"}
+        What to do about a file that cannot be read: refuse the pool, or leave the file out as a whole and name it in
+        the report.
+    engine : {"local", "ray"} or Engine
+        Where the pool is read; see `pickwise.engines.Ray`. The selection is the same.
+    checkpoint : path, optional
+        For pools of files: where the state is kept after each of them, so that the same call goes on from there after
+        whatever has ended it. The file is removed when the selection is there.
 
     Returns
     -------
@@ -163,7 +179,8 @@ def select(
     Notes
     -----
     Scores and top-k are one pass over the pool, on as many threads as `get_num_threads` tells; each needs
-    memory for O(k) rows, whatever the pool. The result does not depend on threads, chunks, memory layout or CPU.
+    memory for O(k) rows, whatever the pool. The result does not depend on threads, chunks, the order of files, memory
+    layout, CPU or engine. `Selection.report` tells what was seen of a pool that was read in chunks.
 
     Limits (`must_include` to `min_distance`) hold for every strategy. Rows are taken in the order of the strategy, and
     those that break a limit are passed over; strategies that choose rows together know of it as they choose. With costs

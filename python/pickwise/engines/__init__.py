@@ -6,8 +6,9 @@ from typing import Any
 
 from pickwise.engines.base import Engine, Intake, Reducing
 from pickwise.engines.local import Local
+from pickwise.engines.ray import Ray
 
-__all__ = ["Engine", "Intake", "Local", "Reducing", "as_engine"]
+__all__ = ["Engine", "Intake", "Local", "Ray", "Reducing", "as_engine"]
 
 
 def as_engine(engine: Any) -> Engine:
@@ -21,16 +22,12 @@ def as_engine(engine: Any) -> Engine:
     ------
     ValueError, TypeError
         For anything else.
-    ImportError
-        For "ray", if it is not installed.
     """
     if isinstance(engine, Engine):
         return engine
     if engine == "local":
         return Local()
     if engine == "ray":
-        from pickwise.engines.ray import Ray
-
         return Ray()
     kind = ValueError if isinstance(engine, str) else TypeError
     raise kind(f"engine: expected 'local', 'ray' or an Engine, got {engine!r}")

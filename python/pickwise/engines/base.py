@@ -60,7 +60,7 @@ class Engine(ABC):
         ahead: bool,
         skip_failed: bool,
         report: Callable[[int], object] | None,
-        at_end: Callable[[Part, R, Report], object] | None,
+        at_end: Callable[[Sequence[Part], R, Report], object] | None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows.
 
@@ -77,7 +77,7 @@ class Engine(ABC):
         report : callable or None
             Called with the number of rows done, those that were left out included.
         at_end : callable or None
-            Called with each part that was read to its end, the reducer and what was seen so far.
+            Called with parts that have been taken to their end, the reducer and what was seen so far.
 
         Returns
         -------

@@ -30,7 +30,7 @@ class Local(Engine):
         ahead: bool,
         skip_failed: bool,
         report: Callable[[int], object] | None,
-        at_end: Callable[[Part, R, Report], object] | None,
+        at_end: Callable[[Sequence[Part], R, Report], object] | None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows; see `Engine.reduce`."""
         seen, clock, done = Report(), Clock(), 0
@@ -49,7 +49,7 @@ class Local(Engine):
                 seen.scoring += time.perf_counter() - began
                 if ended is not None and ended.files and at_end is not None:
                     seen.reading = clock.seconds
-                    at_end(part, reducer, seen)
+                    at_end([part], reducer, seen)
         seen.reading = clock.seconds
         return reducer, seen
 

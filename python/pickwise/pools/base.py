@@ -43,7 +43,7 @@ class Chunk(NamedTuple):
 
 
 class Part(ABC):
-    """A piece of a pool that can be read by itself, such as a file. It pickles if the pool is one of files.
+    """A piece of a pool that can be read by itself, such as a file.
 
     Attributes
     ----------
@@ -55,9 +55,15 @@ class Part(ABC):
         The bytes that are to be read.
     file : File or None
         What it is read from, if that is a file.
+    travels : bool
+        Whether it can be read by another process, perhaps on another machine.
+    is_in_order : bool
+        Whether its rows have positions.
     """
 
     name: str = "pool"
+    travels: bool = False
+    is_in_order: bool = True
     rows: int | None = None
     size: int | None = None
     file: File | None = None

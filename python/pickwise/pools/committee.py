@@ -77,6 +77,7 @@ class SidePart(Part):
     def __init__(self, members: Sequence[Sequence[Part]], named: Sequence[bool]) -> None:
         self._members = members
         self._named = named
+        self.travels = all(part.travels for member in members for part in member)
         rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
         self.rows = None if None in rows else sum(row or 0 for row in rows)

@@ -93,6 +93,7 @@ class NpyPart(Part):
     """
 
     file: File
+    travels = True
 
     def __init__(self, array: Array, start: int, first: int | None) -> None:
         self._array = array

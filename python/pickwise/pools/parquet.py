@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -130,6 +131,7 @@ class ParquetPart(Part):
     """
 
     file: File
+    travels = True
 
     def __init__(
         self,
@@ -217,7 +219,7 @@ def opened(file: File, buffer: int = 0) -> Iterator[Any]:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, str(error), file.name) from None
+            raise OSError(error.errno, os.strerror(error.errno), file.name) from None
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{file.name}: not a readable Parquet file: {reason}") from error
 

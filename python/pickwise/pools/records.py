@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def is_table(pool: object) -> bool:
     """Whether an object is a table with named columns."""
-    if any(test(pool) for test in (_is_pandas, _is_lazy, _is_dataset, _is_hugging_face, _is_duckdb)):
+    if any(test(pool) for test in (_is_pandas, _is_lazy, _is_dataset, _is_hugging_face, _is_duckdb, _is_ray)):
         return True
     # A NumPy-like array or a column is Arrow data without names.
     return arrow.is_arrow(pool) and (hasattr(pool, "schema") or hasattr(pool, "columns"))
@@ -29,7 +29,7 @@ def records_of(table: Any) -> Records:
     table : object
         - with ``__arrow_c_stream__``: a pyarrow Table, RecordBatch or RecordBatchReader, a Polars DataFrame, a DuckDB
           relation and whatever else speaks Arrow; a reader can be read only once;
-        - a pandas DataFrame, a Polars LazyFrame, a `pyarrow.dataset.Dataset` or Scanner, a Hugging Face Dataset.
+        - a pandas DataFrame, a Polars LazyFrame, a `pyarrow.dataset.Dataset` or Scanner, a Hugging Face or Ray Dataset.
 
     Raises
     ------
@@ -47,6 +47,7 @@ def records_of(table: Any) -> Records:
         (_is_dataset, DatasetRecords),
         (_is_hugging_face, HuggingFaceRecords),
         (_is_duckdb, DuckdbRecords),
+        (_is_ray, RayRecords),
     ]
     for is_one, kind in kinds:
         if is_one(table):
@@ -68,10 +69,13 @@ class Records:
         Whether it leaves out rows by itself; these then have no positions.
     can_be_read_again : bool
         Whether there is more than one pass.
+    is_in_order : bool
+        Whether rows have an order, and so positions.
     """
 
     filters_itself: bool = False
     can_be_read_again: bool = True
+    is_in_order: bool = True
     schema: Any
     rows: int | None = None
 
@@ -84,8 +88,8 @@ class TableRecords(Records):
     """A table that is all in memory."""
 
     def __init__(self, table: Any) -> None:
-        self._table = table
-        self.schema, self.rows = table.schema, table.num_rows
+        self._table = arrow.plain(table)
+        self.schema, self.rows = self._table.schema, table.num_rows
 
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
         """Look at the columns where they are."""
@@ -174,6 +178,21 @@ class HuggingFaceRecords(Records):
             yield from table.to_batches()
 
 
+class RayRecords(Records):
+    """A Ray dataset, whose rows are in no order."""
+
+    is_in_order = False
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.schema = arrow.plain_schema(dataset.schema().base_schema)
+
+    def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
+        """Let it stream blocks to this process."""
+        for table in self.dataset.select_columns(list(names)).iter_batches(batch_size=step, batch_format="pyarrow"):
+            yield from TableRecords(table).batches(names, step, None)
+
+
 class LazyRecords(Records):
     """A Polars LazyFrame, computed in batches as they are taken."""
 
@@ -250,6 +269,10 @@ def _is_dataset(pool: object) -> bool:
 
 def _is_hugging_face(pool: object) -> bool:
     return _is_a(pool, "datasets", "Dataset")
+
+
+def _is_ray(pool: object) -> bool:
+    return _is_a(pool, "ray.data", "Dataset")
 
 
 def _is_duckdb(pool: object) -> bool:

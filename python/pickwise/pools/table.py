@@ -49,6 +49,8 @@ class TablePool(Pool):
         records = records_of(table)
         choose: Callable[..., Any] = choose_members if committee else choose_columns
         columns = choose(records.schema, probabilities, id, "pool", filters)
+        if not records.is_in_order and id is None:
+            raise ValueError("id: expected a column of ids, as the rows of this pool are in no order, got None")
         self.rows = records.rows
         self.string_ids = columns.string_ids
         self.parts = [TablePart(records, columns, filters)]
@@ -64,19 +66,26 @@ class TablePart(Part):
     """All of a table."""
 
     def __init__(self, records: Records, columns: Columns | MemberColumns, filters: Filter | None) -> None:
-        self._records = records
+        self.records = records
         self._columns = columns
         self._filters = filters
         self._step = rows_per_chunk(columns.row_bytes)
         self._matrices = columns.matrices(self._step)
         self.rows = records.rows
+        self.is_in_order = records.is_in_order
+
+    def over(self, records: Records) -> TablePart:
+        """Return the same of another table with these columns."""
+        other = TablePart(records, self._columns, self._filters)
+        other.is_in_order = self.is_in_order
+        return other
 
     def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None], None, None]:
         """Go through the table, filtered by itself where it can: where each batch begins, and which rows pass."""
         start = 0
-        filters = None if self._filters is not None and self._records.filters_itself else self._filters
+        filters = None if self._filters is not None and self.records.filters_itself else self._filters
         pushed = self._filters if filters is None else None
-        for batch in self._records.batches(self._columns.names, self._step, pushed):
+        for batch in self.records.batches(self._columns.names, self._step, pushed):
             for offset in range(0, batch.num_rows, self._step):
                 part = batch.slice(offset, self._step)
                 yield start, *((part, None) if filters is None else filters.apply(part))
