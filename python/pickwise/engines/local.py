@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pickwise.engines.base import Engine, Intake, R
+from pickwise.pools.files import reason
 from pickwise.pools.reading import Clock, read
 from pickwise.progress import shifted
 from pickwise.report import Report
@@ -91,6 +92,6 @@ class _OnePart:
         self._seen = Report(scores=ScoreSample(level))
         self._error, self._before, self._is_new = None, None, True
         if error is not None:
-            return Report(failed={part.name: str(error).removeprefix(f"{part.name}: ")})
+            return Report(failed={part.name: reason(error, part.name)})
         seen.files, seen.size = 1, part.size or 0
         return seen

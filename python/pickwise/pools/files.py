@@ -129,7 +129,7 @@ def open_each(
     good, failed = [], {}
     for file, what in zip(files, found, strict=True):
         if isinstance(what, Exception):
-            failed[file.name] = reason(what, file)
+            failed[file.name] = reason(what, file.name)
             continue
         assert usual is not None  # noqa: S101 - this one is a candidate
         unlike = difference(what, usual)
@@ -158,9 +158,11 @@ def none_can_be_read(name: str, failed: dict[str, str]) -> ValueError:
     return ValueError(f"{name}: none of the {len(failed)} files can be read; {file}: {why}")
 
 
-def reason(error: Exception, file: File) -> str:
+def reason(error: Exception, name: str) -> str:
     """Word an error, without a name that is known."""
-    return str(error).removeprefix(f"{file.name}: ")
+    if isinstance(error, OSError) and error.filename == name:
+        return str(error.strerror)
+    return str(error).removeprefix(f"{name}: ")
 
 
 def _usual(found: Sequence[T], difference: Callable[[T, T], str | None]) -> T | None:
