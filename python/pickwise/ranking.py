@@ -34,6 +34,7 @@ from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
 from pickwise.report import Report
 from pickwise.result import reported
+from pickwise.score_sample import level_of
 from pickwise.scores import valid_scores
 from pickwise.strategies import PowerSampling
 
@@ -126,7 +127,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         given,
         excluded,
         source.name,
-        samples=source.pool is not None,
+        sampled=None if source.pool is None else level_of(source.rows or 0) if request.filters is None else 0,
         are_own=source.is_named,
         listener=source.listener,
     )
@@ -142,13 +143,13 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Taking:
-    """How a `Reducer` takes the chunks of a pool."""
+    """How a `Reducer` takes the chunks of a pool; of some rows the scores are noted, from a level of the sample on."""
 
     strategy: Ranking
     given: Ids | None
     excluded: Excluded | None
     name: str
-    samples: bool = False
+    sampled: int | None = None
     are_own: bool = True
     listener: Callable[[Rows, int | NDArray[np.int64]], object] | None = None
 
@@ -174,20 +175,25 @@ class Taking:
         if not isinstance(rows, int):
             if self.listener is not None:
                 self.listener(rows, positions)
-            if self.samples:
+            if self.sampled is not None:
                 self._sample(rows, positions, seen.scores)
         if report is not None:
             report(count)
 
     def _sample(self, rows: Rows, positions: int | NDArray[np.int64], sample: ScoreSample) -> None:
         """Note the scores of a few rows, without noise."""
-        places = sample.wanted(positions, rows.shape[0])
-        if not len(places):
-            return
-        some = rows.some(places)
-        criterion = self.strategy.criterion(binary=rows.binary)
-        scores = some[:, 0].astype(np.float64) if isinstance(criterion, str) else valid_scores(some, criterion)
-        sample.add(positions + places if isinstance(positions, int) else positions[places], scores)
+        if sample.level < (self.sampled or 0):
+            sample.rise(self.sampled or 0)
+        places, where = sample.wanted(positions, rows.shape[0])
+        if len(places):
+            sample.add_rows(where, rows.some(places), self._score_binary if rows.binary else self._score)
+
+    def _score(self, matrix: NDArray[Any], *, binary: bool = False) -> NDArray[np.float64]:
+        criterion = self.strategy.criterion(binary=binary)
+        return matrix[:, 0].astype(np.float64) if isinstance(criterion, str) else valid_scores(matrix, criterion)
+
+    def _score_binary(self, matrix: NDArray[Any]) -> NDArray[np.float64]:
+        return self._score(matrix, binary=True)
 
 
 def ids_at(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pickwise.score_sample import ScoreSample
 
 
@@ -90,7 +92,7 @@ class Report:
             lines.append(f"  {sum(self.skipped.values()):,} invalid rows skipped in {_some(self.skipped)}")
         if self.failed:
             lines.append(f"  {len(self.failed):,} failed: {_some(self.failed)}")
-        if len(self.scores.scores):
+        if np.isfinite(self.scores.scores).any():
             low, quarter, half, three, high = self.scores.quantile([0, 0.25, 0.5, 0.75, 1])
             lines.append(
                 f"  scores: least {low:.4g}, quartiles {quarter:.4g}, {half:.4g}, {three:.4g}, greatest {high:.4g}"
