@@ -89,9 +89,9 @@ class Report:
             f"  reading {self.reading:.2f} s, scoring {self.scoring:.2f} s",
         ]
         if self.skipped:
-            lines.append(f"  {sum(self.skipped.values()):,} invalid rows skipped in {_some(self.skipped)}")
+            lines.append(f"  {sum(self.skipped.values()):,} invalid rows skipped in {some(self.skipped)}")
         if self.failed:
-            lines.append(f"  {len(self.failed):,} failed: {_some(self.failed)}")
+            lines.append(f"  {len(self.failed):,} failed: {some(self.failed)}")
         if np.isfinite(self.scores.scores).any():
             low, quarter, half, three, high = self.scores.quantile([0, 0.25, 0.5, 0.75, 1])
             lines.append(
@@ -101,6 +101,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _some(names: dict[str, Any]) -> str:
+def some(names: dict[str, Any]) -> str:
+    """Name a few files, with what there is to say of each."""
     shown = [f"{name} ({what})" for name, what in list(names.items())[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
