@@ -38,6 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         columns = {f"p_{column}": p[rows, column] for column in range(5)}
         table = pa.table({"doc_id": [f"doc-{row}" for row in rows], **columns})
         pq.write_table(table, tmp_path / "predictions" / f"{name}.parquet")
+    (tmp_path / "features").mkdir()
+    columns = {f"x_{column}": embeddings[:, column].copy() for column in range(16)}
+    table = pa.table({"doc_id": [f"doc-{row}" for row in range(2000)], **columns})
+    pq.write_table(table, tmp_path / "features" / "a.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -27,6 +27,7 @@ from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.explanation import Explanation
 from pickwise.multilabel import max_loss, mean_max_loss, mmc
+from pickwise.pools.predictions import predict
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Batch, Cover
@@ -150,6 +151,7 @@ __all__ = [
     "mean_max_loss",
     "mmc",
     "num_threads",
+    "predict",
     "predictive_entropy",
     "prob_cover",
     "ranked_batch",

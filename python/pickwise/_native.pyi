@@ -21,13 +21,18 @@ __all__ = [
     "gradient_lengths",
     "k_center",
     "kmeans_plusplus",
+    "mean_of_sums",
     "mutual",
     "nearest",
     "neighbours",
+    "pick_among",
     "ranked_batch",
     "score",
     "score_committee",
     "set_num_threads",
+    "show_centers",
+    "squared_to_point",
+    "sum_of_rows",
     "tally",
     "vote",
 ]
@@ -185,6 +190,29 @@ def distances_before(
     labelled: NDArray[np.int64] | None = None,
     centers: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]: ...
+def pick_among(
+    embeddings: NDArray[Any],
+    k: int,
+    metric: str,
+    squared: NDArray[np.float64],
+    bar: tuple[float, int] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+def show_centers(
+    embeddings: NDArray[Any],
+    metric: str,
+    rows: NDArray[np.int64],
+    centers: NDArray[Any],
+    seen: NDArray[np.int64],
+    squared: NDArray[np.float64],
+    sums: tuple[NDArray[np.float64], NDArray[np.float64], int, float] | None = None,
+) -> NDArray[np.float64]: ...
+def sum_of_rows(
+    embeddings: NDArray[Any], metric: str, exclude: NDArray[np.uint8] | NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int, float]: ...
+def mean_of_sums(
+    parts: list[tuple[NDArray[np.float64], NDArray[np.float64], int, float]],
+) -> NDArray[np.float64]: ...
+def squared_to_point(embeddings: NDArray[Any], metric: str, point: NDArray[np.float64]) -> NDArray[np.float64]: ...
 def gradient_lengths(embeddings: NDArray[Any], predictions: NDArray[Any]) -> NDArray[np.float64]: ...
 def density(embeddings: NDArray[Any], progress: Callable[[int], object] | None = None) -> NDArray[np.float64]: ...
 def neighbours(

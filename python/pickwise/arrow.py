@@ -6,6 +6,7 @@ all. Nothing is copied: every NumPy array made here looks into the Arrow buffers
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,12 @@ Rows: TypeAlias = "int | NDArray[np.int64]"
 def is_arrow(x: object) -> bool:
     """Tell whether an object offers its data through the Arrow PyCapsule interface."""
     return hasattr(x, "__arrow_c_stream__") or hasattr(x, "__arrow_c_array__")
+
+
+def is_records(x: object) -> bool:
+    """Tell whether an object is a record batch of pyarrow."""
+    pyarrow = sys.modules.get("pyarrow")
+    return pyarrow is not None and isinstance(x, pyarrow.RecordBatch)
 
 
 def chunked(x: Any, name: str) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pickwise.ids import Ids
     from pickwise.pools import Part
-    from pickwise.ranking import Request
+    from pickwise.ranking import Request, Source
 
 _MAGIC = b"pickwise-checkpoint-1\n"
 
@@ -134,7 +134,7 @@ class Checkpoint:
         return OSError(error.errno, f"checkpoint: cannot be {what} ({error.strerror})", str(self._path))
 
 
-def describe(reducer: Any, parts: Sequence[Part], request: Request) -> dict[str, Any]:
+def describe(reducer: Any, source: Source, request: Request) -> dict[str, Any]:
     """Tell what is selected from what, as a checkpoint compares it.
 
     Raises
@@ -142,6 +142,7 @@ def describe(reducer: Any, parts: Sequence[Part], request: Request) -> dict[str,
     ValueError
         If the pool is not one of files.
     """
+    parts = source.parts
     files = [file for part in parts for file in part.files]
     if not all(part.files for part in parts) or len({part.name for part in parts}) != len(parts):
         raise ValueError(
@@ -158,6 +159,7 @@ def describe(reducer: Any, parts: Sequence[Part], request: Request) -> dict[str,
         "probabilities": repr(request.probabilities),
         "id": request.id,
         "filters": _settled(request.filters),
+        "pool": {} if source.pool is None else source.pool.about,
         "files": [file.name for file in files],
         "sizes or times of files": each(lambda file: file.stamp(), files),
     }

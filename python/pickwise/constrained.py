@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_points, as_rows
+from pickwise.arrays import Rows, as_rows
+from pickwise.gathering import as_matrix
 from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
 from pickwise.points import as_labelled, invalid, refuse_barred, warn_of_few
@@ -48,7 +49,8 @@ def rank_within(
     if request.ties == "random" or isinstance(strategy, SoftRank) or ranking.noise or not ranking.needs_matrix:
         # Drawn once, however often the pool is read.
         request = replace(request, random_state=as_seed(request.random_state))
-    matrix = None if embeddings is None else as_points(embeddings, "embeddings")
+    # Of rows that filters leave out as well: a row is known by its position.
+    matrix = None if embeddings is None else as_matrix(embeddings, pool, replace(request, filters=None))
     needs_all = k is None or wishes.costs is not None or wishes.must_include is not None
     if needs_all or source.rows is None or isinstance(strategy, SoftRank):
         wanted = sys.maxsize

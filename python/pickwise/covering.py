@@ -57,8 +57,8 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
     reducer, report = run(reducer, source, intake, request)
     source.refuse_unread(report)
     if excluded is not None:
-        excluded.check(report.rows if source.rows is None else source.rows)
-    found = reducer.finish(clip=request.clip)
+        excluded.check(source.counted(report))
+    found = reducer.finish(clip=request.clip, locate=source.locate)
     if not reducer.is_exact and source.can_be_read_again:
         radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
         found = replace(found, radius=radius.finish())

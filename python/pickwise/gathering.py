@@ -13,7 +13,7 @@ import numpy as np
 
 from pickwise.arrays import as_points
 from pickwise.coreset.parts import reading, written
-from pickwise.ids import joined
+from pickwise.ids import joined, refuse_repeated
 from pickwise.pools import Pool, is_path_like, open_pool
 from pickwise.pools.paths import KINDS, is_url
 from pickwise.pools.records import is_table
@@ -38,22 +38,31 @@ class Collected:
     matrix : ndarray of shape (rows, columns)
     ids : Ids or None
         Those in its chunks.
+    positions : ndarray of int64 of shape (rows,)
+        Where its rows are among those that a filter leaves out.
     """
 
     matrix: NDArray[Any]
     ids: Ids | None
+    positions: NDArray[np.int64]
 
 
 def collect(pool: Pool) -> Collected:
     """Read a pool into one matrix."""
-    parts, ids = [], []
+    parts, ids, positions, rows = [], [], [np.empty(0, np.int64)], 0
     with closing(pool.chunks()) as chunks:
         for chunk in chunks:
             parts.append(np.array(chunk.matrix, order="C"))
             ids += [] if chunk.ids is None else [joined([chunk.ids])]
+            first = rows if chunk.positions is None else chunk.positions
+            positions.append(np.arange(first, first + len(parts[-1])) if isinstance(first, int) else first)
+            rows += len(parts[-1])
     if not any(map(len, parts)):
         raise ValueError("pool: expected at least one row, got none")
-    return Collected(as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None)
+    found = Collected(as_points(np.concatenate(parts), "pool"), joined(ids) if ids else None, np.concatenate(positions))
+    if found.ids is not None:
+        refuse_repeated(found.ids, "ids of the rows", lambda at: pool.locate(int(found.positions[at])))
+    return found
 
 
 def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any] | Pool:
@@ -66,7 +75,13 @@ def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any
     """
     options = {"filters": request.filters, "on_file_error": request.on_file_error}
     if _names_columns(embeddings, pool):
-        return open_pool(pool, probabilities=embeddings, **options)
+        opened = open_pool(pool, probabilities=embeddings, **options)
+        if not opened.can_be_read_again:
+            raise ValueError(
+                f"embeddings: expected a matrix, a path or a table beside a {type(pool).__name__}, which can be read "
+                f"only once, got the name {embeddings!r}"
+            )
+        return opened
     if isinstance(embeddings, (str, os.PathLike)):
         name = os.fspath(embeddings)
         if name.lower().endswith(".npy") and not is_url(name) and not has_magic(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pickwise import _native, arrays, arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Ids: TypeAlias = NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]]
 """Integer ids, or string ids as Arrow lays them out: offsets ``(rows + 1,)`` into UTF-8 bytes."""
@@ -80,6 +81,15 @@ def take_ids(ids: Ids, positions: NDArray[np.int64]) -> Ids:
     return ends, text[places]
 
 
+def in_order(ids: Ids) -> NDArray[np.int64]:
+    """Sort ids: the positions of the lowest and those after it; strings compare by their bytes."""
+    if isinstance(ids, np.ndarray):
+        return np.argsort(ids, kind="stable")
+    offsets, text = ids
+    texts = [text[begin:end].tobytes() for begin, end in itertools.pairwise(offsets.tolist())]
+    return np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
+
+
 def joined(parts: Sequence[Ids]) -> Ids:
     """Copy ids of one kind one behind the other."""
     if isinstance(parts[0], np.ndarray):
@@ -99,12 +109,12 @@ def among(ids: Ids, some: NDArray[np.int64] | list[str]) -> NDArray[np.uint8]:
     return np.fromiter((id_at(ids, row) in known for row in range(count_ids(ids))), np.uint8, count_ids(ids))
 
 
-def refuse_repeated(ids: Ids, name: str) -> None:
-    """Raise a `ValueError` if an id occurs twice."""
+def refuse_repeated(ids: Ids, name: str, where: Callable[[int], object] = int) -> None:
+    """Raise a `ValueError` if an id occurs twice; `where` says of its places in `ids` what they are called."""
     repeated = _native.first_repeated(ids)
     if repeated is not None:
-        first, second = repeated
-        raise ValueError(f"{name}: {id_at(ids, first)!r} occurs at {first} and at {second}; ids must be unique")
+        first, second = map(where, repeated)
+        raise ValueError(f"{name}: {id_at(ids, repeated[0])!r} occurs at {first} and at {second}; ids must be unique")
 
 
 def as_excluded_ids(x: Any, name: str) -> NDArray[np.int64] | list[str] | None:

@@ -197,12 +197,30 @@ class Wishes:
             apart = embeddings, metric, as_distance(self.min_distance), centers, labelled
         return Limits(quotas, costs, budget, apart, taken)
 
+    def among(self, positions: NDArray[np.int64], rows: int) -> Wishes:
+        """Return the same for a part of a pool of so many rows: the positions that pass filters, ascending."""
+        taken = self.taken(rows)
+        return replace(
+            self,
+            groups=None if self.groups is None else as_codes(self.groups, rows)[positions],
+            costs=None if self.costs is None else as_costs(self.costs, rows)[positions],
+            must_include=None if taken is None else places(taken, positions, "must_include"),
+        )
+
     def taken(self, rows: int) -> NDArray[np.int64] | None:
         """Read the rows that must be in: positions, or a mask; ascending."""
         if self.must_include is None:
             return None
         mask = Excluded.read(self.must_include, "must_include", rows).between(0, rows)
         return None if mask is None or not mask.any() else np.flatnonzero(mask).astype(np.int64)
+
+
+def places(rows: NDArray[np.int64], positions: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+    """Find where rows are among the positions that pass filters."""
+    outside = rows[~np.isin(rows, positions)]
+    if len(outside):
+        raise ValueError(f"{name}: expected rows that pass the filters, got row {outside[0]}, which does not")
+    return np.searchsorted(positions, rows)
 
 
 def predicted_classes(rows: Rows, *, from_logits: bool) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
 from pickwise.pools.files import none_can_be_read
 from pickwise.pools.reading import read
-from pickwise.pools.records import is_table
+from pickwise.pools.records import is_frame, is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
 from pickwise.report import Report
@@ -97,7 +97,7 @@ class Ranked:
 
     def finish(self, *, clip: bool) -> Selection:
         """Return the selection, with ids as the caller knows them."""
-        return self.told(self.reducer.finish(clip=clip))
+        return self.told(self.reducer.finish(clip=clip, locate=self.source.locate))
 
     def told(self, selection: S) -> S:
         """Give a selection of these rows their ids, and the report."""
@@ -133,7 +133,7 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
     )
     reducer, report = run(reducer, source, intake, request)
     source.refuse_unread(report)
-    rows = report.rows if source.rows is None else source.rows
+    rows = source.counted(report)
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
     if excluded is not None:
@@ -242,7 +242,7 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
     before = Report()
     checkpoint = None
     if request.checkpoint is not None:
-        checkpoint = Checkpoint(request.checkpoint, describe(reducer, parts, request))
+        checkpoint = Checkpoint(request.checkpoint, describe(reducer, source, request))
         found = checkpoint.load()
         if found is not None:
             state, before = found
@@ -263,7 +263,7 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             parts,
             intake,
             ahead=source.reads_ahead,
-            skip_failed=request.on_file_error == "skip",
+            skip_failed=request.on_file_error == "skip" or source.skips_failed,
             report=shifted(report, done),
             at_end=None if checkpoint is None else save,
         )
@@ -299,8 +299,10 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
     """Tell a matrix in memory from a pool with columns to choose, or one that is read chunk by chunk."""
     if is_table(pool):
         # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
-        return probabilities is None and id is None and len(set(getattr(pool, "dtypes", ()))) == 1
+        return probabilities is None and id is None and is_frame(pool) and len(set(pool.dtypes)) == 1
     if not is_array_like(pool) or is_path_like(pool):
+        return False
+    if isinstance(pool, (list, tuple)) and any(isinstance(member, Pool) for member in pool):
         return False
     for name, value in (("probabilities", probabilities), ("id", id)):
         if value is not None:
@@ -343,6 +345,11 @@ class Source:
         return self.pool is not None and self.pool.reads_ahead
 
     @property
+    def skips_failed(self) -> bool:
+        """Whether files that cannot be read are left out, whatever else was asked for."""
+        return self.pool is not None and self.pool.skips_failed
+
+    @property
     def failed(self) -> dict[str, str]:
         """Files that were left out when it was opened."""
         return {} if self.pool is None else self.pool.failed
@@ -356,6 +363,17 @@ class Source:
         """Raise a `ValueError` if every file has failed."""
         if report.failed and not report.files:
             raise none_can_be_read(self.name, report.failed)
+
+    def locate(self, position: int) -> str:
+        """Say where the row at a position is."""
+        return f"row {position}" if self.pool is None else self.pool.locate(position)
+
+    def counted(self, report: Report) -> int:
+        """Tell how many positions it has, after it was read."""
+        if self.rows is not None:
+            return self.rows
+        rows = [part.rows for part in self.parts]
+        return report.rows if None in rows else sum(part or 0 for part in rows)
 
     def given(self, ids: Any) -> Ids | None:
         """Read ids that the caller has given for all rows."""
@@ -424,13 +442,13 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     """Open whatever a pool is."""
     if strategy.is_of_committee:
         if not (isinstance(pool, Pool) or is_path_like(pool) or is_table(pool) or is_list_of_pools(pool)):
-            _refuse_files(pool, request)
+            refuse_files(pool, request)
             for name, value in (("probabilities", request.probabilities), ("id", request.id)):
                 if value is not None:
                     raise TypeError(f"{name}: expected None with a committee in memory, which has no columns to choose")
             return Source.of(strategy.read(pool, "pool"))
-    elif is_matrix_like(pool, request.probabilities, request.id):
-        _refuse_files(pool, request)
+    elif is_matrix_like(pool, request.probabilities, request.id) and (request.filters is None or not is_table(pool)):
+        refuse_files(pool, request)
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
@@ -445,7 +463,7 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
     return Source(opened.rows, opened.parts, opened)
 
 
-def _refuse_files(pool: Any, request: Request) -> None:
+def refuse_files(pool: Any, request: Request) -> None:
     """Refuse what is only for pools that are read in chunks."""
     if request.filters is not None:
         raise TypeError(f"filters: expected None with a {type(pool).__name__}, which has no columns to look at")

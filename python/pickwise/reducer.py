@@ -302,13 +302,15 @@ class Reducer(State):
         self._topk.merge(other._topk)
         self._id_kind, self._columns = other._id_kind, other._columns
 
-    def finish(self, *, clip: bool = False) -> Selection:
+    def finish(self, *, clip: bool = False, locate: Callable[[int], str] | None = None) -> Selection:
         """Return the selection from the rows so far; more may follow.
 
         Parameters
         ----------
         clip : bool
             Whether fewer than `k` rows will do where there are no more.
+        locate : callable, optional
+            Says where the row at a position is, for messages.
 
         Returns
         -------
@@ -326,7 +328,8 @@ class Reducer(State):
         if len(indices) < self.k and not clip:
             raise too_few(self.k, len(indices), rows=topk.rows, skipped=topk.skipped)
         if self._id_kind != "position":
-            refuse_repeated(as_ids(ids, "ids"), "ids of the selected rows")
+            where = int if locate is None else lambda at: locate(int(indices[at]))
+            refuse_repeated(as_ids(ids, "ids"), "ids of the selected rows", where)
         named = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
         return Selection(named, indices, scores, self.strategy, topk.skipped)
 

@@ -15,13 +15,14 @@ from pickwise.constrained import MORE, Votes
 from pickwise.covering import cover, open_stream
 from pickwise.engines import Local, as_engine
 from pickwise.gathering import as_matrix, collect, gather, open_embeddings
-from pickwise.ids import Excluded, Ids, as_ids, joined
+from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
+from pickwise.limits import places
 from pickwise.options import as_seed, one_of, too_few
 from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
 from pickwise.pools import Pool, is_path_like, open_pool
 from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPool
-from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank
+from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank, refuse_files
 from pickwise.report import Report
 from pickwise.result import reported
 from pickwise.scores import native_score, score_dtype
@@ -58,10 +59,11 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
             assert k is not None  # noqa: S101 - a budget is a wish
             return cover(strategy, stream, k, request, beside.labelled)
     _refuse_elsewhere(strategy, request)
+    if request.filters is not None:
+        return _spread_filtered(strategy, pool, k, request, beside)
     if prefiltered or strategy.needs in ("scores", "predictions"):
         return _spread_ranked(strategy, pool, k, request, beside)
-    if one_of(request.ties, "ties", ("first", "random")) == "random":
-        raise ValueError(f"ties: expected 'first' with {strategy.name} without a prefilter, got 'random'")
+    _refuse_random_ties(strategy, request)
     targets = predicted = None
     if strategy.needs == "targets":
         _need_embeddings(strategy, beside, "predicted targets")
@@ -95,6 +97,41 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     return batch if request.ids is not None else source.told(batch, None)
 
 
+def _spread_filtered(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
+    """Select among the rows that pass filters, as if there were no others."""
+    if is_matrix_like(pool, request.probabilities, request.id):
+        refuse_files(pool, request)
+    opened = _opened(pool, request)
+    source = Source(opened.rows, opened.parts, opened)
+    found = collect(opened)
+    rows, positions, matrix = source.counted(Report()), found.positions, found.matrix
+    embeddings = None
+    if beside.embeddings is not None:
+        whole = open_embeddings(beside.embeddings, pool, request)
+        _refuse_other_rows(rows, (whole.rows or rows) if isinstance(whole, Pool) else len(whole))
+        embeddings = _all_of(whole, positions, request)
+        matrix = matrix[:, 0] if matrix.shape[1] == 1 else matrix
+    centers, known = as_labelled(beside.labelled, (rows, (matrix if embeddings is None else embeddings).shape[1]))
+    labelled = centers if known is None else places(known, positions, "labelled")
+    given = source.given(request.ids)
+    if given is not None and found.ids is not None and source.is_named:
+        raise ValueError("ids: expected None, because the pool brings its own ids")
+    ids = found.ids if given is None else take_ids(given, positions)
+    excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows)
+    mask = None if excluded is None else excluded.at(positions, len(positions))
+    within = replace(
+        request,
+        ids=positions if ids is None else named(ids),
+        exclude=None if mask is None else mask != 0,
+        exclude_ids=source.numbers(request.exclude_ids) if given is None else request.exclude_ids,
+        probabilities=None,
+        id=None,
+        filters=None,
+    )
+    batch = spread(strategy, matrix, k, within, Beside(embeddings, labelled, beside.wishes.among(positions, rows)))
+    return source.told(replace(batch, indices=positions[batch.indices]), None, numbered=given is None)
+
+
 def _as_stream(pool: Any, request: Request, beside: Beside) -> Source | None:
     """Open a pool for one pass; None where it is to be read as a whole."""
     # Positions of labelled rows say nothing of their embeddings before the pool has been read.
@@ -115,6 +152,11 @@ def _refuse_elsewhere(strategy: Joint, request: Request) -> None:
                 f"{name}: {strategy.name} compares the rows of a pool with each other, so it needs all of them here; "
                 f"{hint}"
             )
+
+
+def _refuse_random_ties(strategy: Joint, request: Request) -> None:
+    if one_of(request.ties, "ties", ("first", "random")) == "random":
+        raise ValueError(f"ties: expected 'first' with {strategy.name} without a prefilter, got 'random'")
 
 
 def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:

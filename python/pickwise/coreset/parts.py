@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pickwise.ids import Ids, joined, named, take_ids
+from pickwise.ids import Ids, joined, take_ids
+from pickwise.ids import in_order as ids_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +70,7 @@ def stacked(parts: Sequence[Part]) -> Part:
 
 def in_order(parts: Sequence[Part]) -> Part:
     """Put parts together, rows sorted by their ids, which ties are broken by."""
-    order = _order([part.known_by for part in parts])
+    order = ids_in_order(joined([part.known_by for part in parts]))
     if (order[1:] > order[:-1]).all():
         return stacked(parts)
     # Each row goes to its place at once: a shard may be too large for two copies.
@@ -83,14 +84,6 @@ def in_order(parts: Sequence[Part]) -> Part:
         start = stop
     others = _beside(np.empty((len(order), 0)), parts).take(order)
     return others._replace(matrix=matrix)
-
-
-def _order(ids: list[Ids]) -> NDArray[np.int64]:
-    every = joined(ids)
-    if isinstance(every, np.ndarray):
-        return np.argsort(every, kind="stable")
-    texts = [text.encode() for text in named(every)]
-    return np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
 
 
 def _beside(matrix: NDArray[Any], parts: Sequence[Part]) -> Part:

@@ -215,13 +215,15 @@ class CoverReducer(Embedded):
             with self._whole_or_not():
                 self._reduce()
 
-    def finish(self, *, clip: bool = False) -> Cover:
+    def finish(self, *, clip: bool = False, locate: Callable[[int], str] | None = None) -> Cover:
         """Return the selection from the rows so far; more may follow.
 
         Parameters
         ----------
         clip : bool
             Whether fewer than `k` rows will do where there are no more.
+        locate : callable, optional
+            Says where the row at a position is, for messages.
 
         Returns
         -------
@@ -241,7 +243,8 @@ class CoverReducer(Embedded):
             raise too_few(self.k, 0, rows=self._count, skipped=self._skipped)
         whole = in_order(parts)
         if whole.ids is not None:
-            refuse_repeated(whole.ids, "ids of the rows")
+            where = int if locate is None else lambda at: locate(int(whole.position[at]))
+            refuse_repeated(whole.ids, "ids of the rows", where)
         available = len(whole.position)
         if available < self.k and not clip:
             raise too_few(self.k, available, rows=self._count, skipped=self._skipped)

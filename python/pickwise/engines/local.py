@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.engines.base import Engine, Intake, R
 from pickwise.pools.files import reason
-from pickwise.pools.reading import Clock, read
+from pickwise.pools.reading import Clock, is_of_model, read
 from pickwise.progress import shifted
 from pickwise.report import Report
 from pickwise.score_sample import ScoreSample
@@ -79,7 +79,7 @@ class _OnePart:
                 raise item
             chunk = part.chunk(item)
         except (ValueError, TypeError, OSError) as error:
-            if not self._skip_failed:
+            if not self._skip_failed or is_of_model(error):
                 raise
             self._error = error
             self._reducer.restore(self._before)

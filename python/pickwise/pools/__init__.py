@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import is_array_like
 from pickwise.options import one_of
 from pickwise.pools.base import Chunk, Part, Pool
-from pickwise.pools.paths import PathLike, find_files, is_path_like
+from pickwise.pools.columns import choose_columns, refuse_columns
+from pickwise.pools.members import choose_members
+from pickwise.pools.paths import PathLike, find_files, is_alone, is_path_like
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pickwise.pools.files import OnFileError
     from pickwise.pools.filters import Filter
     from pickwise.pools.members import WantedMembers
@@ -67,6 +70,7 @@ def open_pool(
         For anything else, and for columns of what has none.
     """
     if isinstance(pool, Pool):
+        refuse_columns("a pool that is open", probabilities=probabilities, id=id, filters=filters)
         return pool
     one_of(on_file_error, "on_file_error", ("raise", "skip"))
     condition = None
@@ -86,11 +90,11 @@ def open_pool(
     if is_table(pool):
         from pickwise.pools.table import TablePool
 
-        return TablePool(pool, probabilities, id, condition, committee=committee)
+        return TablePool(pool, probabilities, id, condition, choose=_chooser(committee=committee))
     if isinstance(pool, Iterable) and not is_array_like(pool) and not committee:
         from pickwise.pools.iterator import IteratorPool
 
-        _refuse_columns(f"a {type(pool).__name__}", probabilities=probabilities, id=id, filters=filters)
+        refuse_columns(f"a {type(pool).__name__}", probabilities=probabilities, id=id, filters=filters)
         return IteratorPool(pool)
     raise TypeError(f"pool: expected a path, a table or an iterable of chunks, got {type(pool).__name__}")
 
@@ -118,10 +122,10 @@ def _open_files(
     if kind == ".parquet":
         from pickwise.pools.parquet import ParquetPool
 
-        return ParquetPool(files, probabilities, id, filters, on_file_error, committee=committee)
+        return ParquetPool(files, probabilities, id, filters, on_file_error, choose=_chooser(committee=committee))
     from pickwise.pools.npy import NpyPool, read_header
 
-    _refuse_columns(f"a .npy file ({files[0].name})", probabilities=probabilities, id=id, filters=filters)
+    refuse_columns(f"a .npy file ({files[0].name})", probabilities=probabilities, id=id, filters=filters)
     if committee:
         from pickwise.pools.committee import StackedPool
 
@@ -132,13 +136,8 @@ def _open_files(
                 "list with one file for each member"
             )
         return StackedPool(array)
-    # A file that is named as such is an array like any other.
-    names = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
-    alone = len(files) == len(names) == 1 and files[0].name == str(Path(names[0]).expanduser())
-    return NpyPool(files, numbered=not alone, on_file_error=on_file_error)
+    return NpyPool(files, numbered=not is_alone(pool, files), on_file_error=on_file_error)
 
 
-def _refuse_columns(what: str, **names: Any) -> None:
-    for name, value in names.items():
-        if value is not None:
-            raise TypeError(f"{name}={value!r} names columns, but {what} has none")
+def _chooser(*, committee: bool) -> Callable[..., Any]:
+    return choose_members if committee else choose_columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pickwise.pools.reading import read
 
@@ -50,7 +50,7 @@ class Part(ABC):
     name : str
         What it is called in messages and reports.
     rows : int or None
-        Its rows, filters not counted; None where that is only known after reading.
+        Its rows, those that a filter leaves out as well; None where that is only known after reading.
     size : int or None
         The bytes that are to be read.
     file : File or None
@@ -101,13 +101,19 @@ class Pool(ABC):
         Where rows are known by ``path#row``: what turns the numbers in its chunks into these ids.
     reads_ahead : bool
         Whether a thread of its own reads it, while rows before are worked on.
+    skips_failed : bool
+        Whether files that cannot be read to their end are left out, whatever else was asked for.
+    once : object or None
+        The iterator that gives its rows, where it gives them only once.
     """
 
     parts: Sequence[Part]
     rows: int | None = None
     string_ids: bool | None = None
     numbering: Numbering | None = None
-    reads_ahead: ClassVar[bool] = False
+    reads_ahead: bool = False
+    skips_failed: bool = False
+    once: Any = None
 
     @property
     def can_be_read_again(self) -> bool:
@@ -117,6 +123,11 @@ class Pool(ABC):
     @property
     def failed(self) -> dict[str, str]:
         """Files that were left out when the pool was opened, and why."""
+        return {}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it holds beside its files, for a checkpoint."""
         return {}
 
     def chunks(self) -> Generator[Chunk, None, None]:
@@ -136,6 +147,11 @@ class Pool(ABC):
     def locate(self, row: int) -> str:
         """Say in words where the row at a position is, for messages: ``"pool/b.parquet, row 17"``."""
         return f"row {row}"
+
+
+def rows_per_call(row_bytes: int) -> int:
+    """Return how many rows of this size a model gets at once, where nobody says."""
+    return max(32, min(CHUNK_BYTES // max(row_bytes, 1), 1 << 16))
 
 
 def rows_per_chunk(row_bytes: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pickwise import arrow
-from pickwise.pools.base import Chunk
+from pickwise.pools.base import Chunk, rows_per_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.ids import Ids
+    from pickwise.pools.features import FeatureColumns
     from pickwise.pools.filters import Filter
 
 Wanted: TypeAlias = "str | Sequence[str] | None"
@@ -63,6 +63,11 @@ class Columns:
     def row_bytes(self) -> int:
         """Bytes of one row of the matrix (a guess for lists whose length is not in the schema)."""
         return (self.width or 64) * self.dtype.itemsize
+
+    @property
+    def step(self) -> int:
+        """The rows to read at once."""
+        return rows_per_chunk(self.row_bytes)
 
     def matrices(self, rows: int) -> Matrices:
         """Make what turns batches of at most so many rows into chunks."""
@@ -115,11 +120,7 @@ def choose_columns(
         For a column that is missing, doubled or of another type, and where no column can be meant.
     """
     types = {field.name: field.type for field in schema if field.name != id}
-    if id is not None:
-        _require(id, schema.names, "id", source)
-        id_type = schema.field(id).type
-        if not (arrow.is_string(id_type) or _is_integer(id_type)):
-            raise ValueError(f"{source}: the id column {id!r} must hold integers or strings, not {id_type}")
+    strings = has_string_ids(schema, id, source)
     if probabilities is None:
         chosen = _obvious(types, source)
     else:
@@ -140,8 +141,7 @@ def choose_columns(
         if width is not None and width < 2:
             raise ValueError(f"{source}: the lists in {lists[0]!r} hold {width} classes; selection needs two or more")
     dtype = np.result_type(*(_element(types[name]).to_pandas_dtype() for name in chosen))
-    strings = id is not None and arrow.is_string(schema.field(id).type)
-    others = () if filters is None else tuple(filters.columns(schema.names))
+    others = () if filters is None else tuple(filters.columns(schema, source))
     return Columns(tuple(chosen), id, strings, dtype, width, others)
 
 
@@ -196,7 +196,7 @@ class Matrices:
         return matrix
 
 
-def read_ids(batch: Any, columns: Columns, source: str, rows: arrow.Rows) -> Ids | None:
+def read_ids(batch: Any, columns: Columns | FeatureColumns, source: str, rows: arrow.Rows) -> Ids | None:
     """Read the ids of one batch, if there is a column of them."""
     if columns.id is None:
         return None
@@ -212,10 +212,21 @@ def read_ids(batch: Any, columns: Columns, source: str, rows: arrow.Rows) -> Ids
     return ids.astype(np.int64, copy=False)
 
 
+def has_string_ids(schema: Any, id: str | None, source: str) -> bool:  # noqa: A002
+    """Tell whether ids are strings; refuse a column that is missing or holds anything but these or integers."""
+    if id is None:
+        return False
+    require(id, schema.names, "id", source)
+    kind = schema.field(id).type
+    if not (arrow.is_string(kind) or _is_integer(kind)):
+        raise ValueError(f"{source}: the id column {id!r} must hold integers or strings, not {kind}")
+    return arrow.is_string(kind)
+
+
 def _obvious(types: dict[str, Any], source: str) -> list[str]:
     lists = [name for name, kind in types.items() if arrow.is_list(kind) and _is_float(_element(kind))]
     if len(lists) > 1:
-        raise ValueError(f"{source}: has several columns of lists ({_some(lists)}): say which with probabilities=")
+        raise ValueError(f"{source}: has several columns of lists ({some(lists)}): say which with probabilities=")
     chosen = lists or [name for name, kind in types.items() if _is_float(kind)]
     if not chosen:
         raise ValueError(f"{source}: no column holds floats or lists of floats; its columns are {_described(types)}")
@@ -228,22 +239,37 @@ def matching(wanted: list[str], types: dict[str, Any], source: str) -> list[str]
     for want in wanted:
         matches = [want] if want in types else [name for name in types if fnmatchcase(name, want)]
         if not matches:
-            _require(want, list(types), "probabilities", source)
+            require(want, list(types), "probabilities", source)
         found.update(matches)
     if not found:
         raise ValueError(f"{source}: probabilities names no column")
     return [name for name in types if name in found]
 
 
-def _require(name: str, names: list[str], argument: str, source: str) -> None:
+def require(name: str, names: list[str], argument: str, source: str) -> None:
+    """Raise a `ValueError` if there is no such column."""
     if name in names:
         return
+    raise ValueError(f"{source}: no column matches {argument}={name!r}; {hint(name, names)}")
+
+
+def hint(name: str, names: list[str]) -> str:
+    """Say which columns may have been meant by a name that none has."""
+    import difflib
+
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {_some(near)}?" if near else f"the columns are {_some(names)}"
-    raise ValueError(f"{source}: no column matches {argument}={name!r}; {hint}")
+    return f"did you mean {some(near)}?" if near else f"the columns are {some(names)}"
 
 
-def _some(names: list[str]) -> str:
+def refuse_columns(what: str, **names: Any) -> None:
+    """Raise a `TypeError` if columns are named of what has none."""
+    for name, value in names.items():
+        if value is not None:
+            raise TypeError(f"{name}={value!r} names columns, but {what} has none")
+
+
+def some(names: list[str]) -> str:
+    """Show names, but not too many."""
     return ", ".join(map(repr, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,9 +40,16 @@ class SideBySide(Pool):
         for at, member in enumerate(members):
             if None not in (member.rows, first.rows) and member.rows != first.rows:
                 raise ValueError(f"pool: expected {first.rows} rows of member {at}, as member 0 has, got {member.rows}")
+            earlier = next((at for at, other in enumerate(members[:at]) if member.once is other.once is not None), None)
+            if earlier is not None:
+                raise ValueError(
+                    f"pool: members {earlier} and {at} read one {type(member.once).__name__}, which gives its rows "
+                    "only once; give each member one of its own, or a list of batches"
+                )
         self._members: Sequence[Pool] = members
         self.rows = next((member.rows for member in members if member.rows is not None), None)
         self.string_ids = first.string_ids
+        self.skips_failed = any(member.skips_failed for member in members)
         self.numbering = first.numbering
         shapes = [[part.rows for part in member.parts] for member in members]
         named = [member.numbering is None for member in members]
@@ -54,9 +61,19 @@ class SideBySide(Pool):
             self.parts = [SidePart([member.parts for member in members], named)]
 
     @property
+    def can_be_read_again(self) -> bool:
+        """Whether all members can."""
+        return all(member.can_be_read_again for member in self._members)
+
+    @property
     def failed(self) -> dict[str, str]:
         """Files that were left out when the members were opened, and why."""
         return {name: why for member in self._members for name, why in member.failed.items()}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the members hold beside their files."""
+        return {str(at): about for at, member in enumerate(self._members) if (about := member.about)}
 
     def locate(self, row: int) -> str:
         """Say where the row of the first member is."""
@@ -78,9 +95,8 @@ class SidePart(Part):
         self._members = members
         self._named = named
         self.travels = all(part.travels for member in members for part in member)
-        rows = [part.rows for part in members[0]]
         self.name = members[0][0].name
-        self.rows = None if None in rows else sum(row or 0 for row in rows)
+        self.rows = _count(members[0])
         self.size = sum(part.size or 0 for member in members for part in member) or None
 
     @property
@@ -104,6 +120,7 @@ class SidePart(Part):
                             break
                 chunks = [chunk for chunk in held if chunk is not None]
                 if not chunks:
+                    self.rows = _count(self._members[0])
                     return
                 if len(chunks) < len(held):
                     short = next(at for at, chunk in enumerate(held) if chunk is None)
@@ -165,6 +182,11 @@ def _chunks(parts: Sequence[Part]) -> Generator[Chunk, None, None]:
                 raise item
             if item is not None:
                 yield part.chunk(item)
+
+
+def _count(parts: Sequence[Part]) -> int | None:
+    rows = [part.rows for part in parts]
+    return None if None in rows else sum(row or 0 for row in rows)
 
 
 def _rows(chunk: Chunk | None) -> int:

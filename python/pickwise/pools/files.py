@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pickwise.pools.base import Pool
 
@@ -31,7 +31,7 @@ class FilePool(Pool):
         All that were asked for, those that were left out included.
     """
 
-    reads_ahead: ClassVar[bool] = True
+    reads_ahead = True
     files: Sequence[File]
     _failed: dict[str, str]
     _whole: Numbering
@@ -67,7 +67,8 @@ def side_by_side(pools: Sequence[Any]) -> list[Any]:
         If they do not lie so, and a file was left out.
     """
     failed = {name: why for pool in pools for name, why in pool.failed.items()}
-    if not failed:
+    names = [[part.name for part in pool.parts] for pool in pools]
+    if not failed or all(others == names[0] for others in names):
         return list(pools)
     if not all(isinstance(pool, FilePool) and len(pool.files) == len(pools[0].files) for pool in pools):
         name, why = next(iter(failed.items()))

@@ -56,21 +56,32 @@ class Filter:
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(f"{expected}, got {filters!r} ({error})") from None
 
-    def columns(self, names: list[str]) -> list[str]:
-        """Find the columns that it may look at."""
+    def columns(self, schema: Any, source: str) -> list[str]:
+        """Find the columns that it looks at.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be applied to these columns; the message names the source.
+        """
+        empty = _comparable(schema.empty_table())
+        refused = _refusal(empty, self.condition)
         text = str(self.condition)
-        return [name for name in names if name in text]
+        if refused is None and "FieldPath(" in text:
+            refused = "columns must be named, not counted"
+        if refused is not None:
+            shown = ", ".join(map(repr, schema.names[:12]))
+            raise ValueError(f"{source}: filters: {refused.partition(' in ')[0]}; the columns are {shown}")
+        # The name of one may be a part of the name of another, or of a value.
+        maybe = [name for name in dict.fromkeys(schema.names) if name in text]
+        return [name for name in maybe if _refusal(empty.drop_columns(name), self.condition) is not None]
 
     def apply(self, batch: Any) -> tuple[Any, NDArray[np.int64]]:
         """Take the rows of a record batch that pass, and where in it they are."""
         import pyarrow as pa
 
-        try:
-            numbered = batch.append_column(_ROW, pa.array(np.arange(batch.num_rows)))
-            kept = numbered.filter(self.condition)
-        except (pa.ArrowException, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"filters: cannot be applied to the columns {batch.schema.names}: {reason}") from error
+        numbered = _comparable(batch).append_column(_ROW, pa.array(np.arange(batch.num_rows)))
+        kept = numbered.filter(self.condition)
         rows = kept.column(kept.num_columns - 1).to_numpy()
         return kept.select(batch.schema.names), rows
 
@@ -81,11 +92,34 @@ class Filter:
 
         where = fs.LocalFileSystem() if file.filesystem is None else file.filesystem
         fragment = ds.ParquetFileFormat().make_fragment(file.path, filesystem=where)
-        try:
-            parts = fragment.split_by_row_group(self.condition)
-        except ValueError as error:
-            raise ValueError(f"{file.name}: filters: {str(error).strip().partition(chr(10))[0]}") from None
+        return self.groups_of(fragment, fragment.physical_schema)
+
+    def groups_of(self, fragment: Any, schema: Any) -> list[int]:
+        """Find them in a `pyarrow.dataset.ParquetFileFragment`, by what the names of its folders tell as well."""
+        parts = fragment.split_by_row_group(self.condition, _comparable(schema.empty_table()).schema)
         return [group.id for part in parts for group in part.row_groups]
+
+
+def _comparable(table: Any) -> Any:
+    """Turn views of strings, which Arrow cannot compare yet, into strings."""
+    import pyarrow as pa
+
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            column = table.column(number).cast(pa.string())
+            table = table.set_column(number, field.name, column)
+    return table
+
+
+def _refusal(table: Any, condition: Any) -> str | None:
+    """Say why a condition cannot be applied to a table, if it cannot."""
+    import pyarrow as pa
+
+    try:
+        table.filter(condition)
+    except (pa.ArrowException, KeyError) as error:
+        return str(error).strip().partition("\n")[0]
+    return None
 
 
 _ROW = "__pickwise_row"

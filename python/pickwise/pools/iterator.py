@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_rows
@@ -25,6 +26,7 @@ class IteratorPool(Pool):
     def __init__(self, pieces: Iterable[Any]) -> None:
         self.parts = [IteratorPart(pieces)]
         self._pieces = pieces
+        self.once = None if self.can_be_read_again else pieces
 
     @property
     def can_be_read_again(self) -> bool:
@@ -41,12 +43,9 @@ class IteratorPart(Part):
     def batches(self) -> Generator[Chunk, None, None]:
         """Take the pieces as they come; a generator that is not read to its end is closed."""
         first: tuple[int, bool] | None = None
-        pieces = iter(self._pieces)
-        try:
-            for number, piece in enumerate(pieces):
+        with closing(each(self._pieces)) as pieces:
+            for number, (values, given) in enumerate(pieces):
                 name = f"pool: chunk {number}"
-                # A tuple is a pair with ids; a tuple of numbers is no chunk.
-                values, given = piece if isinstance(piece, tuple) and len(piece) == 2 else (piece, None)
                 rows = as_rows(values, name, allow_empty=True)
                 ids = None if given is None else as_ids(given, f"{name}: ids", rows.shape[0])
                 shape = rows.shape[1], ids is not None
@@ -57,14 +56,23 @@ class IteratorPart(Part):
                 for matrix in rows.blocks():
                     yield Chunk(matrix, None if ids is None else slice_ids(ids, done, done + len(matrix)))
                     done += len(matrix)
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                close()
 
     def chunk(self, batch: Chunk) -> Chunk:
         """Return it as it is."""
         return batch
+
+
+def each(pieces: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
+    """Go through pieces with their ids, None where there are none; a generator that is left early is closed."""
+    items = iter(pieces)
+    try:
+        for item in items:
+            # A tuple is a pair with ids; a tuple of numbers is no chunk.
+            yield item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
 
 
 def _described(columns: int, has_ids: bool) -> str:

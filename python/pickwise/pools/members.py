@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pickwise import arrow
-from pickwise.pools.base import Chunk
+from pickwise.pools.base import Chunk, rows_per_chunk
 from pickwise.pools.columns import Columns, Matrices, choose_columns, matching, read_ids
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class MemberColumns:
     def row_bytes(self) -> int:
         """Bytes of one row (a guess where the schema does not tell)."""
         return sum(member.row_bytes for member in self.members) * (8 if self.is_nested else 1)
+
+    @property
+    def step(self) -> int:
+        """The rows to read at once."""
+        return rows_per_chunk(self.row_bytes)
 
     def matrices(self, rows: int) -> MemberMatrices:
         """Make what turns batches of at most so many rows into chunks."""

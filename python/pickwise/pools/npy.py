@@ -16,7 +16,7 @@ from pickwise.pools.numbering import Numbering
 from pickwise.pools.reading import BUFFERS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,10 @@ class NpyPool(FilePool):
         Whether rows are known by ``path#row``, not by their positions.
     on_file_error : {"raise", "skip"}
         What to do about files that cannot be read.
+    step : int, optional
+        The rows to read at once.
+    header : callable, optional
+        What reads the header of a file: by default `read_header`, which refuses what holds no probabilities.
 
     Raises
     ------
@@ -44,18 +48,20 @@ class NpyPool(FilePool):
 
     parts: list[NpyPart]
 
-    def __init__(self, files: Sequence[File], *, numbered: bool = False, on_file_error: OnFileError = "raise") -> None:
+    def __init__(
+        self,
+        files: Sequence[File],
+        *,
+        numbered: bool = False,
+        on_file_error: OnFileError = "raise",
+        step: int | None = None,
+        header: Callable[[File], Array] | None = None,
+    ) -> None:
         self.files = files
-        self._on_file_error = on_file_error
+        self._options: dict[str, Any] = {"on_file_error": on_file_error, "step": step, "header": header}
 
         def described(file: File) -> Array:
-            array = read_header(file)
-            if len(array.shape) == 3:
-                raise ValueError(
-                    f"{file.name}: expected (rows, classes) or 1-D P(y=1), got the shape {array.shape}; a committee "
-                    "(members, rows, classes) is for strategies such as 'bald'"
-                )
-            return array
+            return read_single(file) if header is None else header(file)
 
         good, self._failed = open_each(files, described, Array.difference, on_file_error)
         arrays = [array for _, array in good]
@@ -65,7 +71,7 @@ class NpyPool(FilePool):
         self.string_ids = numbered
         starts = np.cumsum([0, *(array.rows for array in arrays)]).tolist()
         self.parts = [
-            NpyPart(array, starts[number], self._whole.first(number) if numbered else None)
+            NpyPart(array, starts[number], self._whole.first(number) if numbered else None, step)
             for number, array in enumerate(arrays)
         ]
 
@@ -75,7 +81,7 @@ class NpyPool(FilePool):
         return self.numbering is None and len(self.parts) == 1 and self.parts[0].file.filesystem is None
 
     def _of(self, files: Sequence[File], failed: dict[str, str]) -> NpyPool:
-        made = NpyPool(files, numbered=self.numbering is not None, on_file_error=self._on_file_error)
+        made = NpyPool(files, numbered=self.numbering is not None, **self._options)
         made._failed |= failed
         return made
 
@@ -90,13 +96,16 @@ class NpyPart(Part):
         The position of its first row.
     first : int or None
         The number of its first row, where rows are numbered.
+    step : int, optional
+        The rows to read at once.
     """
 
     file: File
     travels = True
 
-    def __init__(self, array: Array, start: int, first: int | None) -> None:
+    def __init__(self, array: Array, start: int, first: int | None, step: int | None = None) -> None:
         self._array = array
+        self._step = step or rows_per_chunk(array.row_bytes)
         self._start = start
         self._first = first
         self.file = array.file
@@ -107,7 +116,7 @@ class NpyPart(Part):
     def batches(self) -> Generator[Chunk, None, None]:
         """Read it in pieces, into buffers that are used in turn."""
         array = self._array
-        step = rows_per_chunk(array.row_bytes)
+        step = self._step
         buffers = itertools.cycle([np.empty(min(step, array.rows) * array.row_bytes, np.uint8) for _ in range(BUFFERS)])
         with array.file.open() as file:
             for start in range(0, array.rows, step):
@@ -139,6 +148,8 @@ class Array:
     rows, columns : int
     fortran : bool
         Whether it lies column by column.
+    row_shape : tuple of int
+        The shape of a row as it is read.
     """
 
     file: File
@@ -148,10 +159,13 @@ class Array:
     rows: int
     columns: int
     fortran: bool
+    row_shape: tuple[int, ...]
 
     @property
     def row(self) -> str:
         """What a row is, in words; all files of a pool share it."""
+        if len(self.shape) > 2:
+            return f"rows of shape {self.shape[1:]}"
         return "a single value to a row (1-D)" if len(self.shape) == 1 else f"{self.columns} columns"
 
     def difference(self, other: Array) -> str | None:
@@ -183,7 +197,7 @@ class Array:
         if not self.dtype.isnative:
             values.byteswap(inplace=True)
             matrix = matrix.view(self.dtype.newbyteorder("="))
-        return matrix
+        return matrix.reshape(rows, *self.row_shape, order="F" if self.fortran else "C")
 
     def _fill(self, file: IO[bytes], values: NDArray[Any]) -> None:
         rest = values.view(np.uint8).data
@@ -195,28 +209,63 @@ class Array:
 
 
 def read_header(file: File) -> Array:
-    """Read what a file says that it holds: a matrix, a single column, or a committee."""
-    path, size = file.name, file.size()
-    with file.open() as opened:
-        try:
-            version = npy_format.read_magic(opened)
-            read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-            shape, fortran, dtype = read(opened)
-        except ValueError as error:
-            raise ValueError(f"{path}: not a readable .npy file: {error}") from None
-        offset = opened.tell()
+    """Read what a file says that it holds: a matrix of probabilities, a single column of them, or a committee."""
+    array = _declared(file)
+    path, shape, dtype = file.name, array.shape, array.dtype
     if dtype.str[1:] == "V2":
         raise ValueError(f"{path}: holds raw 2-byte values (bfloat16?), which .npy cannot name; save them as float32")
     if dtype.kind != "f" or dtype.itemsize not in {2, 4, 8}:
         raise ValueError(f"{path}: expected float16, float32 or float64, got {dtype}")
     if len(shape) not in {1, 2, 3}:
         raise ValueError(f"{path}: expected (rows, classes) or 1-D P(y=1), got the shape {shape}")
-    if len(shape) == 3 and fortran:
-        raise ValueError(f"{path}: holds a committee in Fortran order; save it in C order (numpy.ascontiguousarray)")
-    rows, columns = shape[-2:] if len(shape) > 1 else (*shape, 1)
-    if len(shape) > 1 and columns < 2:
-        raise ValueError(f"{path}: has {columns} classes; selection needs two or more, or 1-D P(y=1)")
-    expected = offset + math.prod(shape) * dtype.itemsize
+    if len(shape) == 3:
+        if array.fortran:
+            raise ValueError(
+                f"{path}: holds a committee in Fortran order; save it in C order (numpy.ascontiguousarray)"
+            )
+        array = replace(array, rows=shape[1], columns=shape[2])
+    array = replace(array, row_shape=(array.columns,))
+    if len(shape) > 1 and array.columns < 2:
+        raise ValueError(f"{path}: has {array.columns} classes; selection needs two or more, or 1-D P(y=1)")
+    return _whole(array)
+
+
+def read_single(file: File) -> Array:
+    """Read the same, but refuse a committee."""
+    array = read_header(file)
+    if len(array.shape) == 3:
+        raise ValueError(
+            f"{file.name}: expected (rows, classes) or 1-D P(y=1), got the shape {array.shape}; a committee "
+            "(members, rows, classes) is for strategies such as 'bald'"
+        )
+    return array
+
+
+def read_rows(file: File) -> Array:
+    """Read what a file says that it holds: rows of any shape, of numbers or texts."""
+    array = _declared(file)
+    if array.dtype.hasobject or not array.shape:
+        what = "a single value" if not array.shape else "Python objects"
+        raise ValueError(f"{file.name}: expected an array of rows, got {what}")
+    return _whole(array)
+
+
+def _declared(file: File) -> Array:
+    with file.open() as opened:
+        try:
+            version = npy_format.read_magic(opened)
+            read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+            shape, fortran, dtype = read(opened)
+        except ValueError as error:
+            raise ValueError(f"{file.name}: not a readable .npy file: {error}") from None
+        offset = opened.tell()
+    rows, columns = math.prod(shape[:1]), math.prod(shape[1:])
+    return Array(file, shape, offset, dtype, rows, columns, fortran and len(shape) > 1, shape[1:])
+
+
+def _whole(array: Array) -> Array:
+    """Refuse a file that is shorter than it should be."""
+    size, expected = array.file.size(), array.offset + math.prod(array.shape) * array.dtype.itemsize
     if size < expected:
-        raise ValueError(f"{path}: cut short: {size} bytes of {expected}")
-    return Array(file, shape, offset, dtype, rows, columns, fortran and len(shape) == 2)
+        raise ValueError(f"{array.file.name}: cut short: {size} bytes of {expected}")
+    return array

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pickwise.pools.base import Chunk, Part, rows_per_chunk
+from pickwise.pools.base import Chunk, Part
 from pickwise.pools.columns import choose_columns
 from pickwise.pools.files import FilePool, open_each
-from pickwise.pools.members import choose_members
 from pickwise.pools.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -20,10 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pickwise.pools.columns import Columns, Matrices
+    from pickwise.pools.columns import Columns
+    from pickwise.pools.features import FeatureColumns
     from pickwise.pools.files import OnFileError
     from pickwise.pools.filters import Filter
-    from pickwise.pools.members import MemberColumns, MemberMatrices, WantedMembers
+    from pickwise.pools.members import MemberColumns, WantedMembers
     from pickwise.pools.paths import File
 
 READ_BYTES = 64 << 20
@@ -45,14 +44,16 @@ class ParquetPool(FilePool):
         Which rows are in the pool.
     on_file_error : {"raise", "skip"}
         What to do about files that cannot be read.
-    committee : bool
-        Whether there are several predictions for each row; see `choose_members` then.
+    choose : callable
+        What chooses the columns: `choose_columns`; `choose_members` where there are several predictions for each row.
 
     Raises
     ------
     ValueError
         For a damaged file, a missing column or one of another type; the message names the file.
     """
+
+    parts: list[ParquetPart]
 
     def __init__(
         self,
@@ -62,12 +63,11 @@ class ParquetPool(FilePool):
         filters: Filter | None = None,
         on_file_error: OnFileError = "raise",
         *,
-        committee: bool = False,
+        choose: Callable[..., Any] = choose_columns,
     ) -> None:
         self.files = files
         self._options = probabilities, id, filters, on_file_error
-        self._committee = committee
-        choose: Callable[..., Any] = choose_members if committee else choose_columns
+        self._choose = choose
 
         def described(file: File) -> _Described:
             with opened(file) as parquet:
@@ -100,7 +100,7 @@ class ParquetPool(FilePool):
         ]
 
     def _of(self, files: Sequence[File], failed: dict[str, str]) -> ParquetPool:
-        made = ParquetPool(files, *self._options, committee=self._committee)
+        made = ParquetPool(files, *self._options, choose=self._choose)
         made._failed |= failed
         return made
 
@@ -136,7 +136,7 @@ class ParquetPart(Part):
     def __init__(
         self,
         file: File,
-        columns: Columns | MemberColumns,
+        columns: Columns | MemberColumns | FeatureColumns,
         *,
         rows: int,
         size: int,
@@ -151,39 +151,36 @@ class ParquetPart(Part):
         self.filters = filters
 
     def batches(self) -> Generator[Any, None, None]:
-        """Decode batches of the columns that are needed: where each begins, what it holds, and which rows pass."""
-        step = rows_per_chunk(self.columns.row_bytes)
+        """Decode batches of the columns: where each begins, what it holds, which rows pass, and what takes it apart."""
+        step = self.columns.step
+        # Of each reading its own, as it has a buffer, and gone with it.
+        matrices = self.columns.matrices(step)
         names = self.columns.names
         buffer = max(1 << 15, min(1 << 20, READ_BYTES // len(names)))
         with opened(self.file, buffer) as parquet:
             for groups, start in self._stretches(parquet):
                 row = start
                 for batch in parquet.iter_batches(batch_size=step, columns=names, row_groups=groups):
-                    yield row, *self._passing(batch)
+                    found = self._passing(batch)
+                    if found[0].num_rows:
+                        yield row, *found, matrices
                     row += batch.num_rows
 
-    def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:
+    def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None, Any]) -> Chunk:
         """Copy or view a batch; by the caller, as the reader's time is the scarcer."""
-        row, records, passing = batch
+        row, records, passing, matrices = batch
         if passing is None:
-            matrix, ids, _ = self._matrices.chunk(records, self.name, row)
+            matrix, ids, _ = matrices.chunk(records, self.name, row)
             if self.first is not None:
                 ids = np.arange(self.first + row, self.first + row + records.num_rows)
             return Chunk(matrix, ids, self.start + row)
         rows = row + passing
-        matrix, ids, _ = self._matrices.chunk(records, self.name, rows)
+        matrix, ids, _ = matrices.chunk(records, self.name, rows)
         return Chunk(matrix, ids if self.first is None else self.first + rows, self.start + rows)
 
     def locate(self, position: int) -> str:
         """Say which row of the file it is."""
         return f"{self.name}, row {position - self.start}"
-
-    @cached_property
-    def _matrices(self) -> Matrices | MemberMatrices:
-        return self.columns.matrices(rows_per_chunk(self.columns.row_bytes))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_matrices"}
 
     def _stretches(self, parquet: Any) -> Iterator[tuple[list[int], int]]:
         """Find the row groups to read, as stretches with the row that each begins at."""

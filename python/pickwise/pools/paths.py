@@ -43,7 +43,7 @@ class File:
     @property
     def kind(self) -> str:
         """The suffix, in lower case."""
-        return os.path.splitext(self.path)[1].lower()  # noqa: PTH122 - not of a path on this machine
+        return os.path.splitext(self.name)[1].lower()  # noqa: PTH122 - it may be a URL
 
     def size(self) -> int:
         """Ask for its size in bytes."""
@@ -120,10 +120,17 @@ def find_files(pool: PathLike | Sequence[PathLike]) -> tuple[str, list[File]]:
         )
     seen: set[str] = set()
     for file in files:
-        if file.name in seen:
+        place = file.name if file.filesystem is not None else os.path.abspath(file.path)  # noqa: PTH100 - of many files
+        if place in seen:
             raise ValueError(f"pool: {file.name} is named twice, so its rows would be in it twice")
-        seen.add(file.name)
+        seen.add(place)
     return next(iter(kinds)), files
+
+
+def is_alone(pool: PathLike | Sequence[PathLike], files: list[File]) -> bool:
+    """Whether a pool is one file that is named as such: an array like any other."""
+    names = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
+    return len(files) == len(names) == 1 and files[0].name == str(Path(names[0]).expanduser())
 
 
 def is_url(name: str) -> bool:
@@ -166,19 +173,23 @@ def _expand_url(url: str) -> list[File]:
     fixed, wild = path, re.search(r"[*?\[]", path)
     if wild is not None:
         fixed = path[: wild.start()].rpartition("/")[0]
-    shown = f"{scheme}://{path.rpartition('@')[2]}"
+    shown, asked = _shown(scheme, path), f"{scheme}://{fixed}{options or ''}"
     try:
-        filesystem, root = _filesystem(f"{scheme}://{fixed}{options}")
+        filesystem, root = _filesystem(asked)
         found = _listed(filesystem, root)
-    except OSError as error:
-        reason = f"pool: cannot read {shown}: {_first_line(error)}; {_CREDENTIALS}"
-        raise OSError(reason) from error
-    except ValueError as error:
-        raise ValueError(f"pool: {shown}: {_first_line(error)}") from error
+    except (OSError, ValueError, ImportError) as error:
+        user = fixed.rpartition("@")[0]
+        secrets = [secret for secret in (asked, options, user, user.partition(":")[2]) if secret]
+        reason = re.sub("|".join(map(re.escape, secrets)) or "$^", "...", _first_line(error))
+        # Not from the error, which may quote the URL.
+        if isinstance(error, OSError):
+            raise OSError(f"pool: cannot read {shown}: {reason}; {_CREDENTIALS}") from None
+        kind = ImportError if isinstance(error, ImportError) else ValueError
+        raise kind(f"pool: {shown}: {reason}") from None
     if wild is not None:
         pattern = re.compile(re.escape(root) + _as_regex(path[len(fixed) :]))
         found = [other for other in found if pattern.fullmatch(other)]
-    files = [File(f"{scheme}://{other}", other, filesystem) for other in found]
+    files = [File(_shown(scheme, other), other, filesystem) for other in found]
     files = [file for file in files if file.kind in KINDS]
     if not files:
         raise FileNotFoundError(f"pool: no .npy or .parquet file at {shown!r}")
@@ -204,6 +215,8 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         filesystem, path = fs.FileSystem.from_uri(url)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if isinstance(error, pa.ArrowInvalid) and not str(error).startswith("Unrecognized filesystem type"):
+            raise
         try:
             from fsspec.core import url_to_fs
         except ImportError:
@@ -231,6 +244,13 @@ def _as_regex(pattern: str) -> str:
     return "".join(
         known.get(token) or (token.replace("[!", "[^") if len(token) > 1 else re.escape(token)) for token in tokens
     )
+
+
+def _shown(scheme: str, path: str) -> str:
+    """Show a URL without user, password and options; a path may be a URL itself."""
+    if "://" in path:
+        path = path.partition("://")[2].partition("?")[0]
+    return f"{scheme}://{path.rpartition('@')[2]}"
 
 
 def _first_line(error: Exception) -> str:

@@ -22,6 +22,16 @@ BUFFERS = DEPTH + 2
 """Buffers a source may fill in turn: those waiting, the one being filled and the one the caller holds."""
 
 
+def of_model(error: BaseException) -> None:
+    """Mark an error as one that a model has made: no file is to blame, so none is left out for it."""
+    error.__dict__["_pickwise_of_model"] = True
+
+
+def is_of_model(error: BaseException) -> bool:
+    """Whether an error is marked so."""
+    return "_pickwise_of_model" in error.__dict__
+
+
 class Clock:
     """Adds up the seconds in which a reader is at work."""
 

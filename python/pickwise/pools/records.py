@@ -17,8 +17,17 @@ def is_table(pool: object) -> bool:
     """Whether an object is a table with named columns."""
     if any(test(pool) for test in (_is_pandas, _is_lazy, _is_dataset, _is_hugging_face, _is_duckdb, _is_ray)):
         return True
-    # A NumPy-like array or a column is Arrow data without names.
-    return arrow.is_arrow(pool) and (hasattr(pool, "schema") or hasattr(pool, "columns"))
+    if not arrow.is_arrow(pool):
+        return False
+    if hasattr(pool, "schema") or hasattr(pool, "columns"):
+        return True
+    # A NumPy-like array or a column is Arrow data without names, and says of what type it is.
+    return hasattr(pool, "__arrow_c_stream__") and not any(hasattr(pool, name) for name in ("type", "dtype"))
+
+
+def is_frame(pool: object) -> bool:
+    """Whether an object is a table that may lie in memory as a matrix: a DataFrame of pandas or Polars."""
+    return _is_pandas(pool) or _is_a(pool, "polars", "DataFrame")
 
 
 def records_of(table: Any) -> Records:
@@ -65,22 +74,22 @@ class Records:
     schema : pyarrow.Schema
     rows : int or None
         None where that is only known after reading.
-    filters_itself : bool
-        Whether it leaves out rows by itself; these then have no positions.
     can_be_read_again : bool
         Whether there is more than one pass.
     is_in_order : bool
         Whether rows have an order, and so positions.
     """
 
-    filters_itself: bool = False
     can_be_read_again: bool = True
     is_in_order: bool = True
     schema: Any
     rows: int | None = None
 
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:
-        """Go through some columns, in batches of about `step` rows where it has a choice."""
+        """Go through some columns, in batches of about `step` rows where it has a choice.
+
+        Rows of which it is known that they do not pass need not be read: their number stands for them.
+        """
         raise NotImplementedError
 
 
@@ -108,7 +117,11 @@ class StreamRecords(Records):
         self._opened: Any = None
         if not isinstance(known, pa.Schema):
             # What it holds is only told by a stream of it, which is the first one that is read.
-            self._opened = pa.RecordBatchReader.from_stream(source)
+            try:
+                self._opened = pa.RecordBatchReader.from_stream(source)
+            except pa.ArrowInvalid as error:
+                kind = type(source).__name__
+                raise ValueError(f"pool: expected a table with named columns, got the {kind}: {error}") from None
             known = self._opened.schema
         self.schema = known
 
@@ -132,19 +145,35 @@ class DatasetRecords(Records):
         self._is_scanner = not hasattr(source, "scanner")
         self.can_be_read_again = not self._is_scanner
         self.schema = source.projected_schema if self._is_scanner else source.schema
-        # A scanner has its columns and filter already.
-        self.filters_itself = not self._is_scanner
 
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:
-        """Let it read the columns, and only the rows that pass."""
+        """Let it read the columns, of those row groups in which rows may pass."""
         if self._is_scanner:
+            # It has its columns and filter already.
             for batch in self._source.to_batches():
                 yield batch.select(names)
             return
-        condition = None if filters is None else filters.condition
-        yield from self._source.scanner(
-            columns=list(names), filter=condition, batch_size=step, batch_readahead=4, fragment_readahead=1
-        ).to_batches()
+        for piece in [self._source] if filters is None else self._pieces(filters):
+            if isinstance(piece, int):
+                yield piece
+                continue
+            more = {} if piece is self._source else {"schema": self.schema}
+            readahead = {"batch_readahead": 4, "fragment_readahead": 1}
+            yield from piece.scanner(columns=list(names), batch_size=step, **readahead, **more).to_batches()
+
+    def _pieces(self, filters: Filter) -> Iterator[Any]:
+        """Split it into what is to be read, and numbers of rows that do not pass."""
+        try:
+            fragments = list(self._source.get_fragments())
+        except ValueError:  # it was filtered before
+            fragments = [self._source]
+        for fragment in fragments:
+            if not hasattr(fragment, "row_groups"):
+                yield fragment
+                continue
+            wanted = set(filters.groups_of(fragment, self.schema))
+            for group in fragment.row_groups:
+                yield fragment.subset(row_group_ids=[group.id]) if group.id in wanted else group.num_rows
 
 
 class DuckdbRecords(Records):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
+from pickwise.pools.base import Chunk, Part, Pool
 from pickwise.pools.columns import choose_columns
-from pickwise.pools.members import choose_members
 from pickwise.pools.records import Records, records_of
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.pools.columns import Columns
+    from pickwise.pools.features import FeatureColumns
     from pickwise.pools.filters import Filter
     from pickwise.pools.members import MemberColumns, WantedMembers
 
@@ -33,9 +33,13 @@ class TablePool(Pool):
         The column of ids.
     filters : Filter or None
         Which rows are in the pool.
-    committee : bool
-        Whether there are several predictions for each row; see `choose_members` then.
+    choose : callable
+        What chooses the columns: `choose_columns`; `choose_members` where there are several predictions for each row.
+    name : str
+        What the table is called in messages.
     """
+
+    parts: list[TablePart]
 
     def __init__(
         self,
@@ -44,17 +48,18 @@ class TablePool(Pool):
         id: str | None,  # noqa: A002 - as in select
         filters: Filter | None = None,
         *,
-        committee: bool = False,
+        choose: Callable[..., Any] = choose_columns,
+        name: str = "pool",
     ) -> None:
         records = records_of(table)
-        choose: Callable[..., Any] = choose_members if committee else choose_columns
-        columns = choose(records.schema, probabilities, id, "pool", filters)
+        columns = choose(records.schema, probabilities, id, name, filters)
         if not records.is_in_order and id is None:
             raise ValueError("id: expected a column of ids, as the rows of this pool are in no order, got None")
         self.rows = records.rows
         self.string_ids = columns.string_ids
-        self.parts = [TablePart(records, columns, filters)]
+        self.parts = [TablePart(records, columns, filters, name)]
         self._records = records
+        self.once = None if records.can_be_read_again else table
 
     @property
     def can_be_read_again(self) -> bool:
@@ -63,40 +68,53 @@ class TablePool(Pool):
 
 
 class TablePart(Part):
-    """All of a table."""
+    """All of a table.
 
-    def __init__(self, records: Records, columns: Columns | MemberColumns, filters: Filter | None) -> None:
+    Attributes
+    ----------
+    step : int
+        The most rows of a batch.
+    """
+
+    def __init__(
+        self, records: Records, columns: Columns | MemberColumns | FeatureColumns, filters: Filter | None, name: str
+    ) -> None:
+        self.name = name
         self.records = records
         self._columns = columns
         self._filters = filters
-        self._step = rows_per_chunk(columns.row_bytes)
-        self._matrices = columns.matrices(self._step)
+        self.step = columns.step
         self.rows = records.rows
         self.is_in_order = records.is_in_order
 
     def over(self, records: Records) -> TablePart:
         """Return the same of another table with these columns."""
-        other = TablePart(records, self._columns, self._filters)
+        other = TablePart(records, self._columns, self._filters, self.name)
         other.is_in_order = self.is_in_order
         return other
 
-    def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None], None, None]:
-        """Go through the table, filtered by itself where it can: where each batch begins, and which rows pass."""
+    def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None, Any], None, None]:
+        """Go through the table: where each batch begins, what it holds, and which rows pass."""
         start = 0
-        filters = None if self._filters is not None and self.records.filters_itself else self._filters
-        pushed = self._filters if filters is None else None
-        for batch in self.records.batches(self._columns.names, self._step, pushed):
-            for offset in range(0, batch.num_rows, self._step):
-                part = batch.slice(offset, self._step)
-                yield start, *((part, None) if filters is None else filters.apply(part))
-                start += min(self._step, batch.num_rows - offset)
+        matrices = self._columns.matrices(self.step)
+        for batch in self.records.batches(self._columns.names, self.step, self._filters):
+            if isinstance(batch, int):
+                start += batch
+                continue
+            for offset in range(0, batch.num_rows, self.step):
+                part = batch.slice(offset, self.step)
+                found = (part, None) if self._filters is None else self._filters.apply(part)
+                if found[0].num_rows:
+                    yield start, *found, matrices
+                start += part.num_rows
+        self.rows = start
 
-    def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None]) -> Chunk:
+    def chunk(self, batch: tuple[int, Any, NDArray[np.int64] | None, Any]) -> Chunk:
         """Copy columns of their own, or look at lists in place."""
-        start, records, passing = batch
+        start, records, passing, matrices = batch
         if passing is None:
-            matrix, ids, _ = self._matrices.chunk(records, self.name, start)
+            matrix, ids, _ = matrices.chunk(records, self.name, start)
             return Chunk(matrix, ids, start)
         rows = start + passing
-        matrix, ids, _ = self._matrices.chunk(records, self.name, rows)
-        return Chunk(matrix, rows if ids is None else ids, rows)
+        matrix, ids, _ = matrices.chunk(records, self.name, rows)
+        return Chunk(matrix, ids, rows)

@@ -1,15 +1,17 @@
 //! Covers of pools: greedy k-center, D² sampling, and the nearest centre of every row.
 
-use numpy::{PyArray1, PyUntypedArray};
+use numpy::{PyArray1, PyArrayMethods, PyUntypedArray};
 use pickwise_core::distances::{
-    Metric, Nearest, Neighbours, Reach, density as core_density,
+    Known, Metric, Nearest, Neighbours, Reach, Sums, density as core_density,
     distances_before as core_distances_before, nearest as core_nearest,
-    neighbours as core_neighbours,
+    neighbours as core_neighbours, show_centers as core_show_centers,
+    squared_to_point as core_squared_to_point, sum_of_rows as core_sum_of_rows,
 };
 use pickwise_core::matrix::Matrix;
 use pickwise_core::select::{
-    Cover as CoreCover, D2Sampling, KCenter, d2_sampling,
+    Among, Cover as CoreCover, D2Sampling, KCenter, d2_sampling,
     gradient_lengths as core_gradient_lengths, k_center as core_k_center,
+    pick_among as core_pick_among,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -180,6 +182,153 @@ pub(crate) fn nearest<'py>(
         PyArray1::from_vec(py, index),
         PyArray1::from_vec(py, distance),
     ))
+}
+
+/// Picks by greedy k-center among a few rows, up to a bar: positions and squared distances.
+#[pyfunction]
+#[pyo3(signature = (embeddings, k, metric, squared, bar=None))]
+pub(crate) fn pick_among<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    k: usize,
+    metric: &str,
+    squared: &Bound<'_, PyUntypedArray>,
+    bar: Option<(f64, usize)>,
+) -> PyResult<Assigned<'py>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let options = Among {
+        k,
+        metric: self::metric(metric)?,
+        squared: parse::slice(squared, b"f", "squared")?,
+        bar,
+    };
+    let bytes = view.rows() * view.cols() * view.kind().size();
+    let (picks, squared) = enter(py, None, |door| {
+        door.run(bytes, |exec| core_pick_among(exec, &view, &options))
+    })?;
+    let picks = picks.iter().map(|row| *row as i64);
+    Ok((
+        PyArray1::from_iter(py, picks),
+        PyArray1::from_vec(py, squared),
+    ))
+}
+
+/// The squared distances of rows to the nearest centre, given those to the first so many.
+#[pyfunction]
+#[pyo3(signature = (embeddings, metric, rows, centers, seen, squared, sums=None))]
+#[allow(clippy::too_many_arguments, reason = "arguments in Python")]
+pub(crate) fn show_centers<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    rows: &Bound<'_, PyUntypedArray>,
+    centers: &Bound<'_, PyUntypedArray>,
+    seen: &Bound<'_, PyUntypedArray>,
+    squared: &Bound<'_, PyUntypedArray>,
+    sums: Option<ColumnSums<'py>>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let sums = sums.map(|sums| self::sums(&sums)).transpose()?;
+    let centers = matrix(centers, "centers")?;
+    let known = Known {
+        rows: parse::slice(rows, b"i", "rows")?,
+        seen: parse::slice(seen, b"i", "seen")?,
+        squared: parse::slice(squared, b"f", "squared")?,
+    };
+    let seen_by_all = known.seen.iter().min().map_or(0, |seen| *seen as usize);
+    let lacking = centers.rows().saturating_sub(seen_by_all);
+    // Centres come from the cache, many times faster than bytes of input.
+    let bytes = view
+        .cols()
+        .saturating_mul(known.rows.len())
+        .saturating_mul(lacking);
+    let nearest = enter(py, None, |door| {
+        door.run(bytes, |exec| {
+            core_show_centers(exec, &view, metric, known, &centers, sums.as_ref())
+        })
+    })?;
+    Ok(PyArray1::from_vec(py, nearest))
+}
+
+/// The sums of columns, what they lack, how many rows they are of, and the largest magnitude.
+type ColumnSums<'py> = (
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    u64,
+    f64,
+);
+
+fn sums(parts: &ColumnSums<'_>) -> PyResult<Sums> {
+    let (high, low, count, largest) = parts;
+    Ok(Sums {
+        high: parse::slice(high.as_untyped(), b"f", "sums")?.to_vec(),
+        low: parse::slice(low.as_untyped(), b"f", "sums")?.to_vec(),
+        count: *count,
+        largest: *largest,
+    })
+}
+
+/// Adds all rows that are not excluded, without loss.
+#[pyfunction]
+#[pyo3(signature = (embeddings, metric, exclude=None))]
+pub(crate) fn sum_of_rows<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    exclude: Option<&Bound<'_, PyUntypedArray>>,
+) -> PyResult<ColumnSums<'py>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let exclude = slice(exclude, b"bu", "exclude")?;
+    let bytes = view.rows() * view.cols() * view.kind().size();
+    let sums = enter(py, None, |door| {
+        door.run(bytes, |exec| core_sum_of_rows(exec, &view, metric, exclude))
+    })?;
+    Ok((
+        PyArray1::from_vec(py, sums.high),
+        PyArray1::from_vec(py, sums.low),
+        sums.count,
+        sums.largest,
+    ))
+}
+
+/// The mean of the rows that several sums are of.
+#[pyfunction]
+pub(crate) fn mean_of_sums<'py>(
+    py: Python<'py>,
+    parts: Vec<ColumnSums<'py>>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let mut total: Option<Sums> = None;
+    for part in &parts {
+        let part = sums(part)?;
+        match &mut total {
+            None => total = Some(part),
+            Some(total) => total.add(&part),
+        }
+    }
+    let mean = total.map_or_else(Vec::new, |total| total.mean());
+    Ok(PyArray1::from_vec(py, mean))
+}
+
+/// The squared distance of each row to a point, which is taken as it is.
+#[pyfunction]
+pub(crate) fn squared_to_point<'py>(
+    py: Python<'py>,
+    embeddings: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    point: &Bound<'_, PyUntypedArray>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let view = matrix(embeddings, "embeddings")?;
+    let metric = self::metric(metric)?;
+    let point = parse::slice(point, b"f", "point")?;
+    let bytes = view.rows() * view.cols() * view.kind().size();
+    let squared = enter(py, None, |door| {
+        door.run(bytes, |exec| {
+            core_squared_to_point(exec, &view, metric, point)
+        })
+    })?;
+    Ok(PyArray1::from_vec(py, squared))
 }
 
 /// The length of the gradient that each row would give at the last layer.

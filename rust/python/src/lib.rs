@@ -79,6 +79,11 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(diversity::k_center, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::kmeans_plusplus, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::nearest, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::pick_among, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::show_centers, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::sum_of_rows, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::mean_of_sums, m)?)?;
+    m.add_function(wrap_pyfunction!(diversity::squared_to_point, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::gradient_lengths, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::density, m)?)?;
     m.add_function(wrap_pyfunction!(diversity::distances_before, m)?)?;

@@ -14,7 +14,9 @@ mod nearest;
 mod neighbours;
 mod prepare;
 mod screen;
+mod show;
 mod space;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +31,9 @@ pub(crate) use neighbours::are_lists;
 pub use neighbours::{Neighbours, Reach, neighbours};
 pub(crate) use prepare::shift_rows;
 pub(crate) use screen::{GROUP, GROUPS, Pack, SAFE, Screen, Screened};
+pub use show::{Known, show_centers};
 pub(crate) use space::{NARROW, Space};
+pub use sums::{Sums, squared_to_point, sum_of_rows};
 
 /// How far two rows are from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

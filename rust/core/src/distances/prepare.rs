@@ -8,56 +8,6 @@ use crate::element::{Element, ElementKind, bf16, f16};
 use crate::matrix::Matrix;
 use crate::simd::{Isa, Lanes, Load, LoadAs, Op, Simd, Single, dispatch};
 
-/// Adds rows to a sum; whether all numbers are finite.
-pub(super) struct AddRows<'a> {
-    pub rows: &'a [f64],
-    pub sum: &'a mut [f64],
-    pub largest: &'a mut f64,
-}
-
-impl Op for AddRows<'_> {
-    type Out = bool;
-
-    #[inline(always)]
-    unsafe fn run<I: Isa>(self) -> bool {
-        let width = self.sum.len().max(1);
-        let (sums, odd_sums) = self.sum.as_chunks_mut::<8>();
-        let mut most = *self.largest;
-        // Zero times a number that is not finite is NaN.
-        let mut odd_zero = 0.0;
-        // SAFETY: dispatch vouches for the CPU; eights of the rows.
-        unsafe {
-            let zero = I::F64::new(0.0);
-            let (mut zeros, mut largest) = (zero, zero);
-            for row in self.rows.chunks_exact(width) {
-                let (eights, odd) = row.as_chunks::<8>();
-                for (sum, x) in sums.iter_mut().zip(eights) {
-                    let x = I::F64::load(x.as_ptr());
-                    I::F64::load(sum.as_ptr()).add(x).store(sum.as_mut_ptr());
-                    zeros = x.fma(zero, zeros);
-                    largest = x.abs().max(largest);
-                }
-                for (sum, x) in odd_sums.iter_mut().zip(odd) {
-                    *sum += x;
-                    odd_zero += x * 0.0;
-                    most = most.max(x.abs());
-                }
-            }
-            let mut lanes = [0.0; 8];
-            zeros.store(lanes.as_mut_ptr());
-            for zero in lanes {
-                odd_zero += zero;
-            }
-            largest.store(lanes.as_mut_ptr());
-            for x in lanes {
-                most = most.max(x);
-            }
-        }
-        *self.largest = most;
-        odd_zero == 0.0
-    }
-}
-
 /// Prepares rows of a matrix (see [`Space::load`]).
 pub(super) fn prepare(
     simd: Simd,

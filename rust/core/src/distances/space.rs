@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::joint::{Beside, JointSweep, Parts};
-use super::prepare::{AddRows, Shift, prepare, shift_rows};
+use super::prepare::{Shift, prepare, shift_rows};
+use super::sums::{AddRows, Sums};
 use super::{Best, Metric, Sweep};
 use crate::element::{ElementKind, bf16, f16};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::simd::{Simd, dispatch};
 
 /// Rows of more dimensions have their lanes along the dimensions.
 pub(crate) const NARROW: usize = 12;
-/// Rows whose sum is one term of the mean.
+/// Rows that are added up at a time.
 const BLOCK: usize = 1024;
 /// Rows prepared at a time in a pass over all.
 const STEP: usize = 16;
@@ -245,59 +246,59 @@ impl<'a> Space<'a> {
         name: &str,
         used: impl Fn(usize) -> bool + Sync,
     ) -> Result<(Vec<f64>, f64)> {
-        let width = self.width();
+        let sums = self.sums(exec, name, used)?;
+        Ok((sums.mean(), sums.largest))
+    }
+
+    /// [`Space::check`] with the sums of the rows.
+    ///
+    /// # Errors
+    /// As [`Space::check`].
+    pub(super) fn sums(
+        &self,
+        exec: &Exec<'_>,
+        name: &str,
+        used: impl Fn(usize) -> bool + Sync,
+    ) -> Result<Sums> {
         let blocks = self.rows().div_ceil(BLOCK);
-        let start = || (Vec::new(), None, 0.0_f64);
-        let states = exec.for_each_chunk(blocks, 1, start, |(sums, bad, largest), range| {
+        let start = || (Vec::new(), None);
+        let states = exec.for_each_chunk(blocks, 1, start, |(sums, bad), range| {
             for block in range {
                 let rows = block * BLOCK..self.rows().min((block + 1) * BLOCK);
-                let (sum, count, found) = self.sum_of(rows, &used, largest);
-                sums.push((block, count, sum));
+                let (sum, found) = self.sum_of(rows, &used);
+                sums.push((block, sum));
                 if let Some(row) = found {
                     *bad = Some(bad.map_or(row, |first: usize| first.min(row)));
                 }
             }
         })?;
-        if let Some(row) = states.iter().filter_map(|(_, bad, _)| *bad).min() {
+        if let Some(row) = states.iter().filter_map(|(_, bad)| *bad).min() {
             return Err(self.complain(name, row));
         }
-        let largest = states.iter().fold(0.0, |most: f64, (.., x)| most.max(*x));
-        let mut sums: Vec<_> = states.into_iter().flat_map(|(sums, ..)| sums).collect();
-        sums.sort_unstable_by_key(|(block, ..)| *block);
-        let (mut mean, mut total) = (vec![0.0; width], 0);
-        for (_, count, sum) in sums {
-            total += count;
-            for (mean, sum) in mean.iter_mut().zip(sum) {
-                *mean += sum;
-            }
+        let mut sums: Vec<_> = states.into_iter().flat_map(|(sums, _)| sums).collect();
+        sums.sort_unstable_by_key(|(block, _)| *block);
+        let mut total = Sums::new(self.width());
+        for (_, sum) in &sums {
+            total.add(sum);
         }
-        for mean in &mut mean {
-            *mean /= total.max(1) as f64;
-        }
-        Ok((mean, largest))
+        Ok(total)
     }
 
-    /// The sum and number of the used rows of a block, and the first bad one.
-    fn sum_of(
-        &self,
-        rows: Range<usize>,
-        used: &impl Fn(usize) -> bool,
-        largest: &mut f64,
-    ) -> (Vec<f64>, usize, Option<usize>) {
+    /// The sums of the used rows of a block, and the first bad one.
+    fn sum_of(&self, rows: Range<usize>, used: &impl Fn(usize) -> bool) -> (Sums, Option<usize>) {
         let width = self.width();
         let list: Vec<u32> = rows
             .filter(|row| used(*row))
             .map(|row| row as u32)
             .collect();
-        let (mut sum, mut bad) = (vec![0.0; width], None);
+        let (mut sums, mut bad) = (Sums::new(width), None);
         let mut prepared = vec![0.0; STEP * width];
         for step in list.chunks(STEP) {
             let prepared = &mut prepared[..step.len() * width];
             self.load(step, prepared);
             let add = AddRows {
                 rows: prepared,
-                sum: &mut sum,
-                largest,
+                sums: &mut sums,
             };
             if !dispatch(self.simd, add) && bad.is_none() {
                 let is_bad = |row: &[f64]| row.iter().any(|x| !x.is_finite());
@@ -305,7 +306,8 @@ impl<'a> Space<'a> {
                 bad = at.map(|at| step[at] as usize);
             }
         }
-        (sum, list.len(), bad)
+        sums.count = list.len() as u64;
+        (sums, bad)
     }
 
     /// What is wrong with a bad row.

@@ -35,7 +35,7 @@ use exact::Exact;
 pub use facility::{FacilityLocation, Gains, Graph, facility_location};
 pub use gate::{Apart, Budget, Limits, Quota, admit};
 pub use ids::{Id, Ids, Key, Name, Position, Positions, Strings, Ties};
-pub use k_center::{Cover, KCenter, k_center};
+pub use k_center::{Among, Cover, KCenter, k_center, pick_among};
 pub use noise::{Noise, Weight};
 use pass::{Pass, Scores};
 pub use ranked_batch::{Order, RankedBatch, ranked_batch};

@@ -13,7 +13,9 @@
 //! * `warm`: first bounds where many rows cover already.
 //! * `leaves`: the same for few dimensions, over the leaves of a k-d `tree`.
 //! * `trace`: the picks.
+//! * `among`: picks among a few rows, where the others are elsewhere.
 
+mod among;
 pub(super) mod bounds;
 mod lazy;
 mod leaves;
@@ -30,6 +32,7 @@ use crate::distances::{Metric, NARROW, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
+pub use among::{Among, pick_among};
 use bounds::Bounds;
 use lazy::Lazy;
 use leaves::Leaves;

@@ -164,20 +164,21 @@ pub(super) fn naive(matrix: &Matrix<'_>, options: &KCenter<'_>) -> Cover {
     }
 }
 
-/// Sums of blocks of 1024 rows, in order.
+/// From the last row to the first, with what rounding takes from the sums beside them.
 fn mean(rows: &[Vec<f64>], covered: &[usize]) -> Vec<f64> {
-    let dims = rows[0].len();
-    let mut total = vec![0.0; dims];
-    for block in 0..rows.len().div_ceil(1024) {
-        let mut sum = vec![0.0; dims];
-        for row in covered.iter().filter(|row| *row / 1024 == block) {
-            for (sum, x) in sum.iter_mut().zip(&rows[*row]) {
-                *sum += x;
-            }
+    let mean = |col: usize| {
+        let (mut sum, mut lost) = (0.0_f64, 0.0_f64);
+        for row in covered.iter().rev() {
+            let x = rows[*row][col];
+            let next = sum + x;
+            lost += if sum.abs() >= x.abs() {
+                (sum - next) + x
+            } else {
+                (x - next) + sum
+            };
+            sum = next;
         }
-        for (total, sum) in total.iter_mut().zip(sum) {
-            *total += sum;
-        }
-    }
-    total.iter().map(|x| x / covered.len() as f64).collect()
+        (sum + lost) / covered.len() as f64
+    };
+    (0..rows[0].len()).map(mean).collect()
 }
