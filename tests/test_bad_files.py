@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,9 @@ import pytest
 import pickwise as pw
 from pickwise.pools import open_pool
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pa = pytest.importorskip("pyarrow")
+pc = pytest.importorskip("pyarrow.compute")
+ds = pytest.importorskip("pyarrow.dataset")
 pq = pytest.importorskip("pyarrow.parquet")
 
 CLASSES = 4
@@ -240,3 +241,122 @@ def test_bad_rows_deep_in_a_file(tmp_path: Path, suffix: str) -> None:
         pw.select(tmp_path, 10)
     selection = pw.select(tmp_path, 10, invalid="skip")
     assert selection.skipped == 3
+
+
+def test_lists_of_other_lengths_in_another_file(tmp_path: Path) -> None:
+    p = probabilities(10)
+    for name, part in (("a", p), ("b", p[:, :3])):
+        pq.write_table(pa.table({"p": list(part)}), tmp_path / f"{name}.parquet")
+    for strategy in ("margin", "k_center"):
+        with pytest.raises(ValueError, match=r"b\.parquet: its lists hold 3 classes, but 4 in .*a\.parquet"):
+            pw.select(tmp_path, 1, strategy)
+    pq.write_table(table(p), tmp_path / "b.parquet")
+    with pytest.raises(
+        ValueError, match=r"b\.parquet: its probabilities are \['p_0', .*\], but \['p'\] in .*a\.parquet"
+    ):
+        pw.select(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[[0.5, 0.5], [0.1, 0.9]], [[0.5, 0.5]]], "row 1 holds 1 members, expected 2 as the rows before"),
+        ([[[0.5, 0.5]], [[0.2, 0.3, 0.5]]], "row 1 holds 3 values, expected 2 as in the rows before"),
+        ([[[0.5, 0.5], [0.1, 0.9]], [[0.5, 0.5], None]], "row 1 is null"),
+        ([[[0.5, 0.5]], None], "row 1 is null"),
+        ([[], []], "row 0 holds no members"),
+    ],
+)
+def test_nested_lists_that_are_no_committee(tmp_path: Path, rows: list, message: str) -> None:
+    kind = pa.list_(pa.list_(pa.float32()))
+    pq.write_table(pa.table({"m": pa.array(rows, kind)}), tmp_path / "m.parquet")
+    with pytest.raises(ValueError, match=rf"m\.parquet: column 'm': {message}"):
+        pw.select(tmp_path / "m.parquet", 1, "bald")
+
+
+def test_columns_of_another_type_in_another_file(tmp_path: Path) -> None:
+    p = probabilities(10)
+    pq.write_table(table(p), tmp_path / "a.parquet")
+    pq.write_table(table(p.astype(str)), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet: the column 'p_0' must hold floats, not string"):
+        pw.select(tmp_path, 1, probabilities="p_*")
+    chosen = pw.select(tmp_path, 3, probabilities="p_*", on_file_error="skip")
+    assert chosen.ids.tolist() == [f"{tmp_path / 'a.parquet'}#{row}" for row in pw.select(p, 3).indices]
+
+
+def test_what_files_are_compared_with_is_the_first_good_one(tmp_path: Path) -> None:
+    p = probabilities(10)
+    (tmp_path / "a.parquet").write_bytes(b"")
+    for name, part in (("b", p), ("c", p[:, :3]), ("d", p)):
+        pq.write_table(table(part), tmp_path / f"{name}.parquet")
+    report = pw.select(tmp_path, 5, probabilities="p_*", on_file_error="skip").report
+    assert report is not None
+    assert [name[-9:] for name in report.failed] == ["a.parquet", "c.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+def test_files_that_may_not_be_read(suffix: str) -> None:
+    if not hasattr(os, "geteuid"):
+        pytest.skip("needs users")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"p{suffix}"
+        np.save(path, probabilities(9)) if suffix == ".npy" else pq.write_table(table(probabilities(9)), path)
+        path.chmod(0)
+        Path(folder).chmod(0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read all
+        try:
+            with pytest.raises(PermissionError, match=rf"Permission denied: '.*p\{suffix}'"):
+                pw.select(path, 1)
+        finally:
+            os.seteuid(user)
+
+
+def test_a_file_that_is_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "p.npy", probabilities(9))
+    monkeypatch.chdir(tmp_path)
+    for pool in (
+        [tmp_path, tmp_path / "p.npy"],
+        ["p.npy", "./p.npy"],
+        ["p.npy", tmp_path / "p.npy"],
+        ["p.npy", "*.npy"],
+    ):
+        with pytest.raises(ValueError, match=r"p\.npy is named twice, so its rows would be in it twice"):
+            pw.select(pool, 1)
+
+
+def test_filters_that_cannot_be_applied(parquet: Path, tmp_path: Path) -> None:
+    p = probabilities(10)
+    np.save(tmp_path / "p.npy", p)
+    asked = {"probabilities": "p_*", "filters": [("lang", "==", "en")]}
+    columns = r"filters: No match for FieldRef\.Name\(lang\); the columns are 'p_0', 'p_1'"
+    with pytest.raises(ValueError, match=rf"pool\.parquet: {columns}"):
+        pw.select(parquet, 1, **asked)
+    with pytest.raises(ValueError, match=rf"none of the 1 files can be read; .*pool\.parquet: {columns}"):
+        pw.select(parquet, 1, on_file_error="skip", **asked)
+    for pool in (table(p), table(p).to_reader(), ds.dataset(table(p))):
+        with pytest.raises(ValueError, match=rf"^pool: {columns}"):
+            pw.select(pool, 1, **asked)
+    for pool in (tmp_path / "p.npy", iter([p]), p, open_pool(table(p))):
+        for strategy in ("margin", "typiclust", "k_center"):
+            with pytest.raises(TypeError, match=r"^filters"):
+                pw.select(pool, 1, strategy, filters=[("lang", "==", "en")])
+    for filters, message in (
+        ([("doc_id", "==", "en")], "filters: Function 'equal' has no kernel"),
+        (pc.field("doc_id"), "filters: Filter expression must evaluate to bool"),
+        (pc.field(4) == 1, "filters: columns must be named, not counted"),
+        ([("doc_id", "<", 0)], "^filters: expected at least one row that passes, got none of the 50000 rows"),
+        (
+            [("doc_id", "=")],
+            r"^filters: expected a pyarrow expression or conditions such as .*, got \[\('doc_id', '='\)\]",
+        ),
+        (
+            [("doc_id", "~", 1)],
+            r"^filters: expected a pyarrow expression or conditions such as .*, got \[\('doc_id', '~'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pw.select(parquet, 1, probabilities="p_*", filters=filters)
+    with pytest.raises(TypeError, match=r"^filters: expected a pyarrow expression or conditions such as .*, got str"):
+        pw.select(parquet, 1, probabilities="p_*", filters="doc_id == 1")

@@ -470,9 +470,11 @@ def test_pools_that_cannot_be_gone_on_with(pool, tmp_path):
         pw.select(PROBABILITIES[None], 3, "batch_bald", **state)
     with pytest.raises(ValueError, match=r"checkpoint: typiclust compares the rows .* the closest .* is KCenter"):
         pw.select(tmp_path / "p.npy", 3, "typiclust", **state)
-    for one in (PROBABILITIES, tmp_path / "p.npy"):
-        with pytest.raises(ValueError, match=r"checkpoint: k_center .* piece by piece what lies in several files"):
-            pw.select(one, 3, "k_center", **state)
+    with pytest.raises(ValueError, match=r"checkpoint: k_center .* piece by piece what lies in files"):
+        pw.select(PROBABILITIES, 3, "k_center", **state)
+    for strategy in ("margin", "k_center"):
+        alone = pw.select(tmp_path / "p.npy", 3, strategy, **state)
+        assert alone.indices.tolist() == pw.select(PROBABILITIES, 3, strategy).indices.tolist()
     with pytest.raises(ValueError, match="checkpoint: expected None with limits, for which a pool may be read more"):
         pw.select(pool, 3, probabilities="p_*", max_per_class=1, **state)
     assert not state["checkpoint"].exists()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import engine
+import engines
 import k_center
 import pools
 import strategies
@@ -14,7 +15,7 @@ import two_rounds
 from common import shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, k_center, strategies, pools, two_rounds)
+PAGES = (engine, engines, k_center, strategies, pools, two_rounds)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from pickwise.arrays import as_points
 from pickwise.committee import matrices
 from pickwise.constrained import Votes, refuse_without_distance
+from pickwise.engines import Local, as_engine
 from pickwise.ids import as_ids, named, refuse_repeated, take_ids
 from pickwise.limits import Wishes
 from pickwise.options import as_k, one_of, too_few
@@ -186,6 +187,10 @@ def _refuse_what_does_not_fit(request: Request) -> None:
     for name in ("probabilities", "id", "filters", "checkpoint"):
         if getattr(request, name) is not None:
             raise TypeError(f"{name}: expected None with batch_bald, which takes a committee in memory")
+    if not isinstance(as_engine(request.engine), Local):
+        raise TypeError(
+            f"engine: expected 'local' with batch_bald, which takes a committee in memory, got {request.engine!r}"
+        )
 
 
 def _limits(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_rows
+from pickwise.arrays import Rows, as_rows, is_array_like
 from pickwise.gathering import as_matrix
 from pickwise.limits import predicted_classes
 from pickwise.options import as_seed, too_few
@@ -199,9 +199,10 @@ class Votes:
 
     def _of_committee(self) -> NDArray[np.int64]:
         pool = self._pool
-        if not isinstance(pool, (list, tuple)) and np.ndim(pool) not in (2, 3):
+        if not is_array_like(pool) or not all(map(is_array_like, pool)):
             raise TypeError(
-                "max_per_class: expected a committee in memory, got an iterator; pass a list of its members"
+                "max_per_class: expected a committee in memory, got an iterator or files; pass a list of its members, "
+                "or the classes as groups, with max_per_group"
             )
         total: NDArray[np.float64] | None = None
         for member in pool:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.coreset import CoverReducer
+from pickwise.engines import Local, Ray, as_engine
 from pickwise.ids import Excluded
 from pickwise.pools import open_pool
 from pickwise.pools.npy import NpyPool
 from pickwise.ranking import Source, ids_at, is_matrix_like, run
+from pickwise.strategies import KCenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,8 @@ def open_stream(pool: Any, request: Request) -> Source | None:
         filters=request.filters,
         on_file_error=request.on_file_error,
     )
-    if isinstance(opened, NpyPool) and opened.is_one_array:
+    is_here = isinstance(as_engine(request.engine), Local) and request.checkpoint is None
+    if isinstance(opened, NpyPool) and opened.is_one_array and is_here:
         return None
     return Source(opened.rows, opened.parts, opened)
 
@@ -54,16 +57,40 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
         invalid=request.invalid,
     )
     intake = Embedding(given, excluded, are_own=source.is_named)
-    reducer, report = run(reducer, source, intake, request)
-    source.refuse_unread(report)
-    if excluded is not None:
-        excluded.check(source.counted(report))
-    found = reducer.finish(clip=request.clip, locate=source.locate)
-    if not reducer.is_exact and source.can_be_read_again:
-        radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
-        found = replace(found, radius=radius.finish())
-        report.add_pass(again)
+    engine = as_engine(request.engine)
+    if isinstance(engine, Ray) and engine.exact and isinstance(strategy, KCenter):
+        return _cover_exactly(engine, strategy, source, k, request=request, intake=intake, labelled=labelled)
+    with engine.connected(source.parts):
+        reducer, report = run(reducer, source, intake, request)
+        source.refuse_unread(report)
+        if excluded is not None:
+            excluded.check(source.counted(report))
+        found = reducer.finish(clip=request.clip, locate=source.locate)
+        if not reducer.is_exact and source.can_be_read_again:
+            radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
+            found = replace(found, radius=radius.finish())
+            report.add_pass(again)
     return source.told(found, report, numbered=given is None)
+
+
+def _cover_exactly(
+    engine: Ray, strategy: KCenter, source: Source, k: int, *, request: Request, intake: Embedding, labelled: Any
+) -> Cover:
+    for name, value in (("checkpoint", request.checkpoint), ("random_state", request.random_state)):
+        if value is not None:
+            raise ValueError(f"{name}: expected None with exact=True, got {value!r}")
+    found, report = engine.cover(
+        strategy,
+        k,
+        source.parts,
+        intake,
+        exclude_ids=source.numbers(request.exclude_ids) if intake.given is None else request.exclude_ids,
+        labelled=labelled,
+        invalid=request.invalid,
+        clip=request.clip,
+        skip_failed=request.on_file_error == "skip",
+    )
+    return source.told(found, report, numbered=intake.given is None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -240,13 +240,13 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
         )
     parts: Sequence[Part] = source.parts
     before = Report()
-    checkpoint = None
+    checkpoint = begun = None
     if request.checkpoint is not None:
         checkpoint = Checkpoint(request.checkpoint, describe(reducer, source, request))
         found = checkpoint.load()
         if found is not None:
             state, before = found
-            reducer = type(reducer).from_bytes(state)
+            begun = type(reducer).from_bytes(state)
             parts = checkpoint.left(parts)
     # What failed before a checkpoint is tried again.
     before.failed = dict(source.failed)
@@ -266,8 +266,12 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             skip_failed=request.on_file_error == "skip" or source.skips_failed,
             report=shifted(report, done),
             at_end=None if checkpoint is None else save,
+            begun=begun,
         )
     before.merge(seen)
+    if request.filters is not None and before.files and not before.rows:
+        rows = source.counted(before)
+        raise ValueError(f"filters: expected at least one row that passes, got none of the {rows} rows of the pool")
     return reducer, before
 
 

@@ -14,7 +14,7 @@ from pickwise.options import Invalid, RandomState, Ties, as_seed, one_of, too_fe
 from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
-from pickwise.state import State, id_kind
+from pickwise.state import State, begins, id_kind
 from pickwise.strategies import REGISTRY, Hybrid, Ranking, Spread, Strategy, resolve
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Reducer(State):
         count = rows if isinstance(rows, int) else rows.shape[0]
         if count == 0:
             return 0
-        topk = self._begin(rows, ids, name)
+        topk = self._begin(rows, ids, begins(name, positions, locate))
         if isinstance(rows, int):
             topk.update(
                 None,

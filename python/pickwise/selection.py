@@ -12,6 +12,7 @@ from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
 from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.points import warn
+from pickwise.pools.records import refuse_positions
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
 from pickwise.spreading import Beside, spread
@@ -226,6 +227,15 @@ def select(
     )
     if checkpoint is not None and not wishes.is_empty:
         raise ValueError("checkpoint: expected None with limits, for which a pool may be read more than once")
+    refuse_positions(
+        pool,
+        embeddings=embeddings,
+        exclude=exclude,
+        must_include=must_include,
+        max_per_class=max_per_class,
+        groups=groups,
+        costs=costs,
+    )
     selection = _selected(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
     if checkpoint is not None:
         remove(checkpoint)

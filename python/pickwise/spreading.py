@@ -59,7 +59,7 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
             assert k is not None  # noqa: S101 - a budget is a wish
             return cover(strategy, stream, k, request, beside.labelled)
     _refuse_elsewhere(strategy, request)
-    if request.filters is not None:
+    if request.filters is not None or isinstance(pool, Pool):  # which may have filters of its own
         return _spread_filtered(strategy, pool, k, request, beside)
     if prefiltered or strategy.needs in ("scores", "predictions"):
         return _spread_ranked(strategy, pool, k, request, beside)
@@ -145,7 +145,7 @@ def _refuse_elsewhere(strategy: Joint, request: Request) -> None:
     local = isinstance(as_engine(request.engine), Local)
     hint = f"the closest strategy that does not is {strategy.closest!r}"
     if strategy.streams:
-        hint = "it takes piece by piece what lies in several files, with neither limits nor labelled positions"
+        hint = "it takes piece by piece what lies in files, with neither limits nor labelled positions"
     for name, asked in (("checkpoint", request.checkpoint is not None), ("engine", not local)):
         if asked:
             raise ValueError(

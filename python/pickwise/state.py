@@ -13,6 +13,8 @@ from pickwise.ids import as_excluded_ids, refuse_other_kind
 from pickwise.options import as_k
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from pickwise.ids import Ids
@@ -106,6 +108,13 @@ class State:
             raise ValueError(f"from_bytes: expected what {name}.to_bytes returned; the bytes are damaged or others")
         text, _, state = content.partition(b"\n")
         return json.loads(text), state
+
+
+def begins(name: str, positions: Any, locate: Callable[[int], str] | None) -> str:
+    """Say what rows are called and, if it is known, where the first of them is."""
+    if locate is None or positions is None:
+        return name
+    return f"{name}: {locate(positions if isinstance(positions, int) else int(positions[0]))}"
 
 
 def id_kind(ids: Ids | None) -> str:

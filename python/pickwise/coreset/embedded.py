@@ -11,7 +11,7 @@ from pickwise.coreset.parts import Part
 from pickwise.ids import Excluded, among, as_ids
 from pickwise.options import Invalid, one_of
 from pickwise.points import invalid
-from pickwise.state import State, id_kind
+from pickwise.state import State, begins, id_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +66,10 @@ class Embedded(State):
         mask = None if exclude is None else Excluded.read(exclude, "exclude", count).between(0, count)
         if count == 0:
             return None
-        self._check(id_kind(given), self._make_of(matrix), name)
+        where = begins(name, positions, locate)
+        self._check(id_kind(given), self._make_of(matrix), where)
         if self._dims not in (None, matrix.shape[1]):
-            raise ValueError(f"{name}: expected {self._dims} dimensions (columns), got {matrix.shape[1]}")
+            raise ValueError(f"{where}: expected {self._dims} dimensions (columns), got {matrix.shape[1]}")
         first = self._count if positions is None else positions
         part = Part(matrix, np.arange(first, first + count) if isinstance(first, int) else first, given)
         return part, self._left_out(part, mask, name, locate)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pickwise.pools import Chunk, Part
     from pickwise.report import Report
@@ -50,6 +51,11 @@ class Intake(Protocol):
 class Engine(ABC):
     """Runs a reducer over the parts of a pool."""
 
+    @contextmanager
+    def connected(self, parts: Sequence[Part]) -> Iterator[Any]:  # noqa: ARG002 - what an engine may look at
+        """Make ready for several passes over some parts, and leave everything as it was found."""
+        yield
+
     @abstractmethod
     def reduce(
         self,
@@ -61,13 +67,14 @@ class Engine(ABC):
         skip_failed: bool,
         report: Callable[[int], object] | None,
         at_end: Callable[[Sequence[Part], R, Report], object] | None,
+        begun: R | None = None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows.
 
         Parameters
         ----------
         reducer : Reducing
-            One that has taken nothing yet, or rows of other parts.
+            One that has taken nothing yet.
         parts : sequence of Part
         intake : Intake
         ahead : bool
@@ -78,6 +85,8 @@ class Engine(ABC):
             Called with the number of rows done, those that were left out included.
         at_end : callable or None
             Called with parts that have been taken to their end, the reducer and what was seen so far.
+        begun : Reducing, optional
+            The same after rows of other parts, to go on from.
 
         Returns
         -------

@@ -32,8 +32,10 @@ class Local(Engine):
         skip_failed: bool,
         report: Callable[[int], object] | None,
         at_end: Callable[[Sequence[Part], R, Report], object] | None,
+        begun: R | None = None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows; see `Engine.reduce`."""
+        reducer = reducer if begun is None else begun
         seen, clock, done = Report(), Clock(), 0
         with closing(read(parts, ahead=ahead, clock=clock)) as items:
             one = _OnePart(reducer, intake, skip_failed)

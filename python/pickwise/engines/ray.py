@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
 import os
+import pickle
+import re
+import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,13 +23,19 @@ from pickwise.threads import num_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pickwise.options import Invalid
     from pickwise.pools import Part
+    from pickwise.result import Cover
+    from pickwise.strategies import KCenter
 
 # States that are merged by one task.
 _FAN_IN = 16
 
 # Seconds after which a driver that waits looks up, so that an interrupt is noticed.
 _WAIT = 0.2
+
+# Seconds in which a cluster has to answer; Ray itself would try for minutes, and then end the process.
+_ANSWER = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +44,15 @@ class Ray(Engine):
 
     The pool is files that every node can read, or a `ray.data.Dataset` with a column of ids. Tasks take groups of files
     of about `task_bytes`, whatever the size of the cluster; their states are merged sixteen at a time, without a sort
-    or a shuffle. Ray repeats the tasks of workers that die.
+    or a shuffle. The blocks of a dataset are taken where they are, and their states merged here. Ray repeats the tasks
+    of workers that die.
 
     Parameters
     ----------
     address : str, optional
-        The cluster, as `ray.init` takes it (``"auto"``: the one that is running). By default the one that this process
-        is connected to, else one is started on this machine for the call.
+        The cluster, as `ray.init` takes it (``"auto"``: the one that is running), unless this process is connected to
+        one already. By default that of the environment variable ``RAY_ADDRESS``, else one is started on this machine
+        for the call.
     num_cpus : int
         CPUs of a task, which scores with as many threads.
     task_bytes : int
@@ -77,45 +88,100 @@ class Ray(Engine):
         skip_failed: bool,
         report: Callable[[int], object] | None,
         at_end: Callable[[Sequence[Part], R, Report], object] | None,
+        begun: R | None = None,
     ) -> tuple[R, Report]:
         """Let a reducer take all rows; see `Engine.reduce`."""
-        with self.connected() as ray, _original_errors(ray):
-            if len(parts) == 1 and isinstance(parts[0], TablePart) and isinstance(parts[0].records, RayRecords):
-                return self._reduce_blocks(reducer, parts[0], intake, report)
-            for part in parts:
-                if not part.travels:
-                    raise TypeError(
-                        "engine: expected files that every node can read, or a Ray dataset, with engine='ray', got "
-                        f"{part.name} in the memory of this process"
-                    )
+        with self.connected(parts) as ray, _original_errors(ray):
+            dataset = _as_dataset(parts)
+            if dataset is not None:
+                return self._reduce_blocks(reducer, dataset, intake, report)
             groups = list(_groups(parts, self.task_bytes))
-            shared = ray.put((reducer, intake, skip_failed, self.num_cpus))
+            # What nothing is merged with stays exact.
+            shared = ray.put((reducer, intake, skip_failed, self.num_cpus, len(groups) > 1))
             take = ray.remote(_take).options(num_cpus=self.num_cpus, num_returns=2)
             pairs = [take.remote(shared, group) for group in groups]
-            states, reports = [state for state, _ in pairs], [seen for _, seen in pairs]
+            states, counts = [state for state, _ in pairs], [rows for _, rows in pairs]
+            reducer = reducer if begun is None else begun
             try:
                 if at_end is not None:
-                    told = (_got(ray, seen) for seen in reports)
-                    states_told = zip(groups, states, told, strict=True)
-                    return self._merge_here(ray, reducer, states_told, report, at_end)
-                root = _tree(ray, states)
-                total = Report()
-                while reports:
-                    ready, reports = ray.wait(reports, num_returns=min(len(reports), _FAN_IN), timeout=_WAIT)
-                    for seen in ray.get(ready):
-                        total.merge(seen)
+                    return self._merge_here(ray, reducer, zip(groups, states, counts, strict=True), report, at_end)
+                root, total = _tree(ray, states), Report()
+                del states, pairs  # those that are merged need not be kept
+                for rows in _as_they_come(ray, counts):
                     if report is not None:
-                        report(total.rows)
+                        report(rows)
                 if root is not None:
-                    reducer.merge(ray.get(root))
-            finally:
-                for ref in [*states, *reports]:
-                    ray.cancel(ref, force=False)
+                    merged, total = _got(ray, root)
+                    reducer.merge(merged)
+            except BaseException:
+                for ref in counts:
+                    ray.cancel(ref)
+                raise
             return reducer, total
 
+    def cover(
+        self,
+        strategy: KCenter,
+        k: int,
+        parts: Sequence[Part],
+        intake: Intake,
+        *,
+        exclude_ids: Any,
+        labelled: Any,
+        invalid: Invalid,
+        clip: bool,
+        skip_failed: bool,
+    ) -> tuple[Cover, Report]:
+        """Pick rows by exact k-center, as `pickwise.k_center` would of all rows in one matrix.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+            Of files, whose embeddings fit into the memory of the cluster together.
+        intake : Intake
+        exclude_ids, labelled, invalid, clip
+            As in `pickwise.select`.
+        skip_failed : bool
+            As in `reduce`.
+        """
+        from pickwise.engines.resident import cover_exactly
+
+        if _as_dataset(parts) is not None:
+            raise TypeError(
+                "engine: expected files with exact=True, which are read again where an actor dies, got a dataset"
+            )
+        with self.connected(parts) as ray, _original_errors(ray):
+            actors = max(1, int(ray.cluster_resources().get("CPU", 1)) // self.num_cpus)
+            groups = [parts[len(parts) * i // actors : len(parts) * (i + 1) // actors] for i in range(actors)]
+            return cover_exactly(
+                ray,
+                strategy,
+                k,
+                groups,
+                intake,
+                exclude_ids=exclude_ids,
+                labelled=labelled,
+                invalid=invalid,
+                clip=clip,
+                skip_failed=skip_failed,
+                num_cpus=self.num_cpus,
+            )
+
     @contextmanager
-    def connected(self) -> Iterator[Any]:
-        """Connect to the cluster, and leave it as it was found."""
+    def connected(self, parts: Sequence[Part]) -> Iterator[Any]:
+        """Connect to the cluster, and leave it as it was found.
+
+        Yields
+        ------
+        module
+            Ray.
+        """
+        for part in parts:
+            if not part.travels and _as_dataset(parts) is None:
+                raise TypeError(
+                    "engine: expected files that every node can read, or a Ray dataset, with engine='ray', got a pool "
+                    "in the memory of this process"
+                )
         try:
             import ray
         except ImportError as error:
@@ -123,17 +189,19 @@ class Ray(Engine):
         if ray.is_initialized():
             yield ray
             return
-        options: dict[str, Any] = {"address": self.address} if self.address is not None else {}
-        if not options and "RAY_ADDRESS" not in os.environ:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = self.address or os.environ.get("RAY_ADDRESS", "local")
+        options: dict[str, Any] = {}
+        if address == "local":
             options = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.WARNING)
-        except ConnectionError as error:
+            _refuse_silent(address)
+            with _without_statistics():
+                ray.init(address, **options, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, SystemExit) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConnectionError(
-                f"engine: no Ray cluster at address={self.address!r}: {reason}; start one with `ray start --head`, or "
-                "leave the address out"
+                f"engine: no Ray cluster at address={address!r}: {reason}; start one with `ray start --head`, or leave "
+                "the address out"
             ) from None
         try:
             yield ray
@@ -144,15 +212,17 @@ class Ray(Engine):
         self,
         ray: Any,
         reducer: R,
-        states: Iterable[tuple[Sequence[Part], Any, Report]],
+        tasks: Iterable[tuple[Sequence[Part], Any, Any]],
         report: Callable[[int], object] | None,
         at_end: Callable[[Sequence[Part], R, Report], object],
     ) -> tuple[R, Report]:
-        """Merge states one after the other as they are told of."""
+        """Merge states in the order of their parts, and tell of each."""
         total = Report()
-        for group, state, seen in states:
+        for group, state, rows in tasks:
+            _rows_of(_got(ray, rows))
+            taken, seen = _got(ray, state)
             total.merge(seen)
-            reducer.merge(ray.get(state))
+            reducer.merge(taken)
             at_end([part for part in group if part.name not in total.failed], reducer, total)
             if report is not None:
                 report(total.rows)
@@ -162,41 +232,56 @@ class Ray(Engine):
         self, reducer: R, part: TablePart, intake: Intake, report: Callable[[int], object] | None
     ) -> tuple[R, Report]:
         """Let every block of a dataset be taken where it is, and merge what comes of it."""
-        records = part.records
-        assert isinstance(records, RayRecords)  # noqa: S101 - for the type checker
-        options = {"batch_format": "pyarrow", "zero_copy_batch": True, "num_cpus": self.num_cpus}
-        taken = records.dataset.map_batches(
+        taken = part.chosen().map_batches(
             _take_block,
             batch_size=None,
-            fn_kwargs={"reducer": reducer, "intake": intake, "part": part, "threads": self.num_cpus},
-            **options,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            fn_args=((reducer, intake, False, self.num_cpus, True), part),
+            num_cpus=self.num_cpus,
         )
-        merged = taken.map_batches(_merge_blocks, batch_size=_FAN_IN, fn_args=(type(reducer),), **options)
         total = Report()
-        for row in merged.iter_rows():
-            reducer.merge(type(reducer).from_bytes(row["state"]))
-            total.merge(Report.of(json.loads(row["report"])))
+        for row in taken.iter_rows():
+            state, rows = pickle.loads(row["taken"])  # noqa: S301 - written by a task of ours
+            _rows_of(rows)
+            reducer.merge(state[0])
+            total.merge(state[1])
             if report is not None:
                 report(total.rows)
         return reducer, total
 
 
-def _take(shared: tuple[Any, Intake, bool, int], parts: Sequence[Part]) -> tuple[Any, Report]:
-    """Take a group of parts; a task."""
-    reducer, intake, skip_failed, threads = shared
-    with num_threads(threads):
-        reducer, seen = Local().reduce(
-            reducer, parts, intake, ahead=True, skip_failed=skip_failed, report=None, at_end=None
-        )
-        reducer.condense()
+def _as_dataset(parts: Sequence[Part]) -> TablePart | None:
+    """Find the one part of a pool that is a Ray dataset."""
+    part = parts[0] if len(parts) == 1 else None
+    return part if isinstance(part, TablePart) and isinstance(part.records, RayRecords) else None
+
+
+def _take(shared: tuple[Any, Intake, bool, int, bool], parts: Sequence[Part]) -> tuple[Any, Any]:
+    """Take a group of parts, and return the state and what was seen, and how many rows; a task."""
+    reducer, intake, skip_failed, threads, condensed = shared
+    try:
+        with _threads(threads):
+            reducer, seen = Local().reduce(
+                reducer, parts, intake, ahead=True, skip_failed=skip_failed, report=None, at_end=None
+            )
+            if condensed:
+                reducer.condense()
+    except (ValueError, TypeError, OSError) as error:
+        # What is wrong with a pool is no failure of Ray, which would wrap it up and log it.
+        return None, error
+    return (reducer, seen), seen.rows
+
+
+def _merge(*states: Any) -> Any:
+    """Merge states and what was seen; a task."""
+    if None in states:
+        return None
+    (reducer, seen), *others = states
+    for other, more in others:
+        reducer.merge(other)
+        seen.merge(more)
     return reducer, seen
-
-
-def _merge(first: Any, *others: Any) -> Any:
-    """Merge states; a task."""
-    for other in others:
-        first.merge(other)
-    return first
 
 
 def _tree(ray: Any, states: Sequence[Any]) -> Any:
@@ -208,29 +293,29 @@ def _tree(ray: Any, states: Sequence[Any]) -> Any:
     return states[0] if states else None
 
 
-def _take_block(table: Any, *, reducer: Any, intake: Intake, part: TablePart, threads: int) -> Any:
-    """Take a block of a dataset, and write down the state; a task."""
+def _as_they_come(ray: Any, counts: Sequence[Any]) -> Iterator[int]:
+    """Yield how many rows are done, until all are."""
+    rows, waiting = 0, list(counts)
+    while waiting:
+        ready, waiting = ray.wait(waiting, num_returns=min(len(waiting), _FAN_IN), timeout=_WAIT)
+        rows += sum(map(_rows_of, ray.get(ready)))
+        yield rows
+
+
+def _rows_of(done: int | Exception) -> int:
+    """Return how many rows a task has taken, or raise what it has met with."""
+    if isinstance(done, Exception):
+        raise done
+    return done
+
+
+def _take_block(table: Any, shared: tuple[Any, Intake, bool, int, bool], part: TablePart) -> Any:
+    """Take a block of a dataset, and write down what `_take` returns; a task, which may take many blocks."""
     import pyarrow as pa
 
-    reducer = type(reducer).from_bytes(reducer.to_bytes())
-    block = part.over(TableRecords(table))
-    with num_threads(threads):
-        reducer, seen = Local().reduce(
-            reducer, [block], intake, ahead=False, skip_failed=False, report=None, at_end=None
-        )
-        reducer.condense()
-    return pa.table({"state": [reducer.to_bytes()], "report": [json.dumps(seen.state())]})
-
-
-def _merge_blocks(table: Any, kind: Any) -> Any:
-    """Merge states that are written down; a task."""
-    import pyarrow as pa
-
-    states = [kind.from_bytes(state) for state in table["state"].to_pylist()]
-    total = Report()
-    for seen in table["report"].to_pylist():
-        total.merge(Report.of(json.loads(seen)))
-    return pa.table({"state": [_merge(*states).to_bytes()], "report": [json.dumps(total.state())]})
+    reducer, *options = shared
+    taken = _take((copy.deepcopy(reducer), *options), [part.over(TableRecords(table))])
+    return pa.table({"taken": pa.array([pickle.dumps(taken)], pa.large_binary())})
 
 
 def _groups(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
@@ -252,6 +337,44 @@ def _got(ray: Any, ref: Any) -> Any:
     while not ray.wait([ref], timeout=_WAIT)[0]:
         pass
     return ray.get(ref)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Score and decode with so many threads."""
+    import pyarrow as pa
+
+    before = pa.cpu_count()
+    pa.set_cpu_count(count)
+    try:
+        with num_threads(count):
+            yield
+    finally:
+        pa.set_cpu_count(before)
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise a `ConnectionError` if nothing answers at an address that has a port."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), _ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(str(error)) from None
+
+
+@contextmanager
+def _without_statistics() -> Iterator[None]:
+    """Let a cluster that is started here tell nobody, unless the user has set that."""
+    name = "RAY_USAGE_STATS_ENABLED"
+    is_set = name in os.environ
+    os.environ.setdefault(name, "0")
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[name]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 # An actor that dies takes its rows with it: all begins anew, so many times at most.
 _ATTEMPTS = 3
+
+# Seconds after which a driver that waits looks up.
+_WAIT = 0.2
 
 
 class Kept(Embedded):
@@ -85,18 +89,26 @@ class Kept(Embedded):
 class Holder:
     """Keeps the rows of some parts; an actor."""
 
-    def __init__(self, kept: Kept, parts: Sequence[Part], intake: Intake, skip_failed: bool, threads: int) -> None:
+    def __init__(
+        self, keep: Callable[[], Kept], parts: Sequence[Part], intake: Intake, *, skip_failed: bool, threads: int
+    ) -> None:
         self._threads = threads
-        with num_threads(threads):
-            kept, self._seen = Local().reduce(
-                kept, parts, intake, ahead=True, skip_failed=skip_failed, report=None, at_end=None
-            )
-            self._skipped = kept.skipped
-            self._shard = kept.shard()
+        self._error: Exception | None = None
+        self._shard: Shard | None = None
+        try:
+            with num_threads(threads):
+                kept, self._seen = Local().reduce(  # type: ignore[type-var] # it is neither merged nor sent
+                    keep(), parts, intake, ahead=True, skip_failed=skip_failed, report=None, at_end=None
+                )
+                self._skipped = kept.skipped
+                self._shard = kept.shard()
+        except (ValueError, TypeError, OSError) as error:
+            # What is wrong with a pool is no failure of an actor.
+            self._error = error
 
-    def seen(self) -> tuple[Report, int, bool]:
-        """Tell what was seen of the parts, how many rows are invalid, and whether there are any."""
-        return self._seen, self._skipped, self._shard is not None
+    def seen(self) -> tuple[Report, int, bool] | Exception:
+        """Tell what was seen of the parts, how many rows are invalid, and whether there are any; or what went wrong."""
+        return self._error or (self._seen, self._skipped, self._shard is not None)
 
     def call(self, method: str, args: tuple[Any, ...]) -> Any:
         """Ask the shard."""
@@ -106,54 +118,70 @@ class Holder:
 
 def cover_exactly(
     ray: Any,
-    kept: Kept,
+    strategy: KCenter,
+    k: int,
     groups: Sequence[Sequence[Part]],
     intake: Intake,
     *,
+    exclude_ids: Any,
     labelled: Any,
+    invalid: Invalid,
     clip: bool,
     skip_failed: bool,
     num_cpus: int,
 ) -> tuple[Cover, Report]:
-    """Pick by exact k-center what `kept` is asked for, with an actor for each group of parts.
+    """Pick by exact k-center, with an actor for each group of parts.
 
     Raises
     ------
     ray.exceptions.RayActorError
         If actors died again and again.
     """
-    for attempt in range(_ATTEMPTS):
-        holder = ray.remote(Holder).options(num_cpus=num_cpus)
-        actors = [holder.remote(kept, group, intake, skip_failed, num_cpus) for group in groups]
+    keep = partial(Kept, strategy, k, exclude_ids=exclude_ids, invalid=invalid)
+    holder = ray.remote(Holder).options(num_cpus=num_cpus)
+    for attempt in range(1, _ATTEMPTS + 1):
+        actors = [
+            holder.remote(keep, group, intake, skip_failed=skip_failed, threads=num_cpus) for group in groups if group
+        ]
         try:
-            return _asked(ray, actors, kept, labelled=labelled, clip=clip)
-        except ray.exceptions.RayActorError as error:
-            # What a constructor has raised will be raised again.
-            if isinstance(error, ray.exceptions.ActorDiedError) and "creation task" in str(error):
-                raise
-            if attempt == _ATTEMPTS - 1:
+            full, skipped, seen = _with_rows(ray, actors)
+            cover = _in_rounds(ray, full, strategy, k, labelled=labelled, clip=clip)
+            return replace(cover, skipped=skipped), seen
+        except ray.exceptions.RayActorError:
+            if attempt == _ATTEMPTS:
                 raise
         finally:
             for actor in actors:
                 ray.kill(actor)
-    raise AssertionError("unreachable")
+    raise AssertionError
 
 
-def _asked(ray: Any, actors: Sequence[Any], kept: Kept, *, labelled: Any, clip: bool) -> tuple[Cover, Report]:
+def _with_rows(ray: Any, actors: Sequence[Any]) -> tuple[list[Any], int, Report]:
+    """Wait until all have read their parts: those that have rows, how many rows are invalid, and what was seen."""
     total, skipped, full = Report(), 0, []
-    for actor, (seen, invalid, has_rows) in zip(
-        actors, ray.get([actor.seen.remote() for actor in actors]), strict=True
-    ):
+    for actor, told in zip(actors, _all(ray, [actor.seen.remote() for actor in actors]), strict=True):
+        if isinstance(told, Exception):
+            raise told
+        seen, invalid, has_rows = told
         total.merge(seen)
         skipped += invalid
         full += [actor] if has_rows else []
     if not full:
         raise ValueError("pool: expected at least one row, got none")
+    return full, skipped, total
 
+
+def _in_rounds(ray: Any, actors: Sequence[Any], strategy: KCenter, k: int, *, labelled: Any, clip: bool) -> Cover:
     def ask(method: str, *args: Any) -> list[Any]:
         shared = ray.put(args)
-        found: list[Any] = ray.get([actor.call.remote(method, shared) for actor in full])
-        return found
+        return _all(ray, [actor.call.remote(method, shared) for actor in actors])
 
-    found = pick_exactly(ask, kept.k, kept.strategy, labelled=labelled, clip=clip)  # type: ignore[arg-type]
-    return replace(found.cover, skipped=skipped), total
+    return pick_exactly(ask, k, strategy, labelled=labelled, clip=clip).cover
+
+
+def _all(ray: Any, refs: Sequence[Any]) -> list[Any]:
+    """Wait for answers; an interrupt is noticed soon."""
+    while len(ray.wait(refs, num_returns=len(refs), timeout=_WAIT)[0]) < len(refs):
+        pass
+    found: list[Any] = ray.get(refs)
+    return found

@@ -125,7 +125,8 @@ def _open_files(
         return ParquetPool(files, probabilities, id, filters, on_file_error, choose=_chooser(committee=committee))
     from pickwise.pools.npy import NpyPool, read_header
 
-    refuse_columns(f"a .npy file ({files[0].name})", probabilities=probabilities, id=id, filters=filters)
+    condition = None if filters is None else filters.condition
+    refuse_columns(f"a .npy file ({files[0].name})", probabilities=probabilities, id=id, filters=condition)
     if committee:
         from pickwise.pools.committee import StackedPool
 

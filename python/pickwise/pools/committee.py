@@ -31,7 +31,7 @@ class SideBySide(Pool):
     Raises
     ------
     ValueError
-        If they are known to differ in rows.
+        If they are known to differ in rows, or files of one were left out.
     """
 
     def __init__(self, members: Sequence[Pool]) -> None:

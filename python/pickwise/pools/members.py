@@ -158,6 +158,8 @@ def _nested(column: Any, name: str, rows: arrow.Rows) -> list[NDArray[Any]]:
     if ragged.size:
         row = arrow.row_of(rows, int(ragged[0]))
         raise ValueError(f"{name}: row {row} holds {lengths[ragged[0]]} members, expected {members} as the rows before")
+    if members == 0:
+        raise ValueError(f"{name}: row {arrow.row_of(rows, 0)} holds no members; expected one or more")
     at = arrow.row_numbers(rows, len(column)).repeat(members)
     matrix = arrow.matrix(column.flatten(), name, at, None)
     cube = matrix.reshape(len(column), members, matrix.shape[1])

@@ -211,6 +211,7 @@ class PredictedPart(Part):
             if self._batch_size is not None:
                 chunks = _regrouped(chunks, self._batch_size)
             yield from enumerate(chunk for chunk in chunks if _count(chunk.matrix) != 0)
+        self.rows = self._part.rows
 
     def chunk(self, batch: tuple[int, Chunk]) -> Chunk:
         """Predict a batch."""

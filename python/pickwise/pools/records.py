@@ -204,7 +204,8 @@ class HuggingFaceRecords(Records):
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
         """Go through its rows in its order."""
         for table in self._dataset.select_columns(list(names)).with_format("arrow").iter(step):
-            yield from table.to_batches()
+            # Of a dataset that was shuffled it is one of single rows.
+            yield from table.combine_chunks().to_batches()
 
 
 class RayRecords(Records):
@@ -213,12 +214,24 @@ class RayRecords(Records):
     is_in_order = False
 
     def __init__(self, dataset: Any) -> None:
+        import pyarrow as pa
+
         self.dataset = dataset
-        self.schema = arrow.plain_schema(dataset.schema().base_schema)
+        schema = getattr(dataset.schema(), "base_schema", None)
+        if not isinstance(schema, pa.Schema):  # blocks of pandas, or none
+            first = next(iter(dataset.limit(1).iter_batches(batch_format="pyarrow")), None)
+            if first is None:
+                raise ValueError("pool: expected at least one row, got none")
+            schema = first.schema
+        self.schema = arrow.plain_schema(schema)
+
+    def chosen(self, names: Sequence[str]) -> Any:
+        """Return a dataset of some columns, so that Ray reads no others."""
+        return self.dataset.select_columns(list(names))
 
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:  # noqa: ARG002
         """Let it stream blocks to this process."""
-        for table in self.dataset.select_columns(list(names)).iter_batches(batch_size=step, batch_format="pyarrow"):
+        for table in self.chosen(names).iter_batches(batch_size=step, batch_format="pyarrow"):
             yield from TableRecords(table).batches(names, step, None)
 
 
@@ -266,6 +279,16 @@ class PandasRecords(Records):
             part = self._frame.iloc[start : start + step]
             arrays = [_pandas_array(part.iloc[:, places[name]]) for name in names]
             yield pa.RecordBatch.from_arrays(arrays, list(names))
+
+
+def refuse_positions(pool: Any, **options: Any) -> None:
+    """Raise a `ValueError` if options go by the positions of rows, and a pool has none."""
+    for name, value in options.items():
+        if value is not None and _is_ray(pool):
+            raise ValueError(
+                f"{name}: expected None with a Ray dataset, whose rows have no positions to go by, got "
+                f"{type(value).__name__}; write the dataset to Parquet files first"
+            )
 
 
 def _pandas_array(column: Any) -> Any:

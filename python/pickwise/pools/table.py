@@ -93,6 +93,14 @@ class TablePart(Part):
         other.is_in_order = self.is_in_order
         return other
 
+    def locate(self, position: int) -> str:
+        """Say which row it is, where rows have positions."""
+        return super().locate(position) if self.is_in_order else "some row"
+
+    def chosen(self) -> Any:
+        """Return a Ray dataset of the columns that are needed."""
+        return self.records.chosen(self._columns.names)  # type: ignore[attr-defined] # of the records of one
+
     def batches(self) -> Generator[tuple[int, Any, NDArray[np.int64] | None, Any], None, None]:
         """Go through the table: where each batch begins, what it holds, and which rows pass."""
         start = 0
