@@ -247,10 +247,9 @@ def test_lists_of_other_lengths_in_another_file(tmp_path: Path) -> None:
     p = probabilities(10)
     for name, part in (("a", p), ("b", p[:, :3])):
         pq.write_table(pa.table({"p": list(part)}), tmp_path / f"{name}.parquet")
-    with pytest.raises(ValueError, match=r"^pool: .*b\.parquet, row 0: expected 4 classes, as before, got 3 classes"):
-        pw.select(tmp_path, 1)
-    with pytest.raises(ValueError, match=r"^pool: .*b\.parquet, row 0: expected 4 dimensions"):
-        pw.select(tmp_path, 1, "k_center")
+    for strategy in ("margin", "k_center"):
+        with pytest.raises(ValueError, match=r"b\.parquet: its lists hold 3 classes, but 4 in .*a\.parquet"):
+            pw.select(tmp_path, 1, strategy)
     pq.write_table(table(p), tmp_path / "b.parquet")
     with pytest.raises(
         ValueError, match=r"b\.parquet: its probabilities are \['p_0', .*\], but \['p'\] in .*a\.parquet"
@@ -334,7 +333,7 @@ def test_filters_that_cannot_be_applied(parquet: Path, tmp_path: Path) -> None:
     columns = r"filters: No match for FieldRef\.Name\(lang\); the columns are 'p_0', 'p_1'"
     with pytest.raises(ValueError, match=rf"pool\.parquet: {columns}"):
         pw.select(parquet, 1, **asked)
-    with pytest.raises(ValueError, match=rf"none of the 1 files can be read; {columns}"):
+    with pytest.raises(ValueError, match=rf"none of the 1 files can be read; .*pool\.parquet: {columns}"):
         pw.select(parquet, 1, on_file_error="skip", **asked)
     for pool in (table(p), table(p).to_reader(), ds.dataset(table(p))):
         with pytest.raises(ValueError, match=rf"^pool: {columns}"):

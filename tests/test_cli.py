@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,8 @@ def test_select(folder: Path, suffix: str, id_column: str | None) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith(f"20 of 500 rows by entropy in {output} (")
     expected = pw.select(folder / "pool.parquet", 20, "entropy", probabilities="p_*", id=id_column)
+    if id_column is None:  # paths are as they were written
+        expected = replace(expected, ids=np.array([f"pool.parquet#{row}" for row in expected.indices], object))
     rows = read(output)
     assert list(rows[0]) == ["id", "index", "score", "rank"]
     as_written = str if suffix == ".csv" else lambda item: item
@@ -183,7 +186,7 @@ def test_exclude_ids(folder: Path, suffix: str, id_column: str) -> None:
 
 
 def test_exclude_ids_that_cannot_be_read(folder: Path) -> None:
-    pool = ["pool.parquet", "-p", "p_*", "-k", "1"]
+    pool = ["pool.parquet", "-p", "p_*", "-k", "1", "--id", "doc_id"]
     (folder / "ids.txt").write_text("17\nx\n")
     done = run(folder, "select", *pool, "--exclude-ids", "ids.txt", code=1)
     assert done.stderr == "pickwise: ids.txt: expected integers as the pool has, got 'x' as id 1\n"
@@ -274,6 +277,11 @@ def test_bad_data_is_one_line_and_exit_code_1(folder: Path, arguments: list[str]
         (["score", "pool.npy"], "--output"),
         (["score", "pool.npy", "-s", "random", "-o", "s.npy"], "random gives rows no score"),
         (["score", "pool.npy", "-s", "power", "-o", "s.npy"], "power gives rows no score"),
+        (["select", "pool.npy", "-k", "3", "-s", "batch_bald"], "batch_bald needs a committee in memory"),
+        (["select", "pool.parquet", "-k", "3", "--filter", "price>3"], "expected COLUMN OP VALUE with spaces between"),
+        (["select", "pool.parquet", "-k", "3", "--filter", "price in 3"], "expected a list"),
+        (["select", "pool.parquet", "-k", "3", "--filter", "price == [3]"], "expected one value, not a list"),
+        (["select", "pool.parquet", "-k", "3", "--on-file-error", "ignore"], "'ignore' is not one of"),
         (["sellect"], "sellect"),
     ],
 )

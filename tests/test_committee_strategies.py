@@ -126,14 +126,3 @@ def test_members_are_not_written_to():
     before = pool.copy()
     pw.select(pool, 5, "bald")
     assert (pool == before).all()
-
-
-def test_the_command_line_says_that_no_file_holds_a_committee(tmp_path):
-    from typer.testing import CliRunner
-
-    from pickwise.commands import app
-
-    np.save(tmp_path / "pool.npy", np.full((4, 2), 0.5))
-    result = CliRunner().invoke(app, ["select", str(tmp_path / "pool.npy"), "-k", "1", "--strategy", "bald"])
-    assert result.exit_code == 2
-    assert "needs a committee" in " ".join(result.output.split())

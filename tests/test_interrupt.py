@@ -175,6 +175,21 @@ def test_ctrl_c_stops_reading_a_file(tmp_path):
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pickwise")] == []
 
 
+def test_ctrl_c_stops_reading_many_files(tmp_path):
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for number in range(20):
+        with (folder / f"{number:02}.npy").open("wb") as file:
+            rows = 10**8
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows,)})
+            file.truncate(file.tell() + 4 * rows)
+    late = interrupted(lambda: pw.select(folder, 10, checkpoint=tmp_path / "sel.state"), after=0.5)
+    assert_soon(late)
+    assert_idle()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pickwise")] == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"pool", "sel.state"}
+
+
 @pytest.mark.parametrize("given", [False, True], ids=["positions", "ids"])
 def test_a_reducer_is_as_before(given):
     first, second = np.random.default_rng(0).dirichlet(np.ones(5000), (2, 300)).astype(np.float32)

@@ -184,9 +184,9 @@ def pick_together(
 def _refuse_what_does_not_fit(request: Request) -> None:
     one_of(request.ties, "ties", ("first",))
     one_of(request.invalid, "invalid", ("raise",))
-    for name, value in (("probabilities", request.probabilities), ("id", request.id)):
-        if value is not None:
-            raise TypeError(f"{name}: expected None with a committee, which has no columns to choose")
+    for name in ("probabilities", "id", "filters", "checkpoint"):
+        if getattr(request, name) is not None:
+            raise TypeError(f"{name}: expected None with batch_bald, which takes a committee in memory")
     if not isinstance(as_engine(request.engine), Local):
         raise TypeError(
             f"engine: expected 'local' with batch_bald, which takes a committee in memory, got {request.engine!r}"

@@ -17,16 +17,39 @@ import typer
 from numpy.typing import NDArray
 
 import pickwise as pw
-from pickwise.arrays import as_rows
+from pickwise.arrays import Rows, as_rows
+from pickwise.command_options import (
+    CheckpointFile,
+    Files,
+    Filters,
+    FromLogits,
+    Id,
+    Invalid,
+    Metric,
+    OnError,
+    OnFileError,
+    Probabilities,
+    Quiet,
+    StrategyName,
+    Task,
+    TaskName,
+    Temperature,
+    Ties,
+    known_format,
+    known_table_format,
+    read_filters,
+    tell_version,
+)
 from pickwise.id_file import read_ids
 from pickwise.ids import Ids, as_ids
-from pickwise.output import WRITERS, items, writing
+from pickwise.output import items, writing
 from pickwise.pools import Chunk, Pool, open_pool
-from pickwise.pools.npy import NpyPool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
+from pickwise.ranking import Source, borrowed
+from pickwise.report import some
 from pickwise.scores import score_rows
-from pickwise.strategies import REGISTRY, BatchBALD, Committee, Joint, Strategy, Uncertainty, resolve
+from pickwise.strategies import REGISTRY, Committee, Joint, Ranking, Strategy, Uncertainty, resolve
 
 app = typer.Typer(
     add_completion=False,
@@ -37,109 +60,10 @@ app = typer.Typer(
 )
 
 
-class Task(StrEnum):
-    """Whether a row is one distribution or a probability for each label."""
-
-    multiclass = "multiclass"
-    multilabel = "multilabel"
-
-
-class Ties(StrEnum):
-    """Which of equal scores comes first."""
-
-    first = "first"
-    random = "random"
-
-
-class Invalid(StrEnum):
-    """What to do about rows that are no probabilities."""
-
-    raise_ = "raise"
-    skip = "skip"
-
-
-class Metric(StrEnum):
-    """How far two rows are from each other."""
-
-    euclidean = "euclidean"
-    sqeuclidean = "sqeuclidean"
-    cosine = "cosine"
-
-
-# What a file can hold the pool of: one prediction or embedding for each row.
-NAMES = [name for name, strategy in REGISTRY.items() if not issubclass(strategy, (Committee, BatchBALD))]
-
-
-def _known_strategy(name: str) -> str:
-    try:
-        resolve(name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error).removeprefix("strategy: ")) from None
-    if name not in NAMES:
-        raise typer.BadParameter(
-            f"{name} needs a committee, which no file holds; it works with pickwise.select in Python"
-        )
-    return name
-
-
-def _known_format(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in WRITERS:
-        raise typer.BadParameter(f"{path}: expected a name that ends in {', '.join(WRITERS)}")
-    return path
-
-
-def _known_table_format(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() == ".npy":
-        raise typer.BadParameter(f"{path}: an .npy file cannot hold a table; use .parquet, .csv or .jsonl")
-    return _known_format(path)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"pickwise {pw.__version__}")
-        raise typer.Exit
-
-
-Files = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="POOL", help="Files, folders or quoted globs: all .npy or all .parquet.", show_default=False
-    ),
-]
-Probabilities = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--probabilities",
-        "-p",
-        metavar="COLUMN",
-        show_default=False,
-        help="Parquet: columns of class probabilities by name or quoted pattern, one column of lists, or one of "
-        "P(y=1). May be repeated. Default: the one column of lists of floats, else all columns of floats.",
-    ),
-]
-Id = Annotated[
-    str | None,
-    typer.Option(
-        "--id",
-        metavar="COLUMN",
-        show_default=False,
-        help="Parquet: the column of ids, integers or strings. Default: rows are known by their position, from 0.",
-    ),
-]
-StrategyName = Annotated[
-    str,
-    typer.Option("--strategy", "-s", metavar="NAME", callback=_known_strategy, help=f"One of {', '.join(NAMES)}."),
-]
-FromLogits = Annotated[bool, typer.Option("--from-logits", help="The pool holds logits, not probabilities.")]
-Temperature = Annotated[float, typer.Option("--temperature", help="What logits are divided by first.")]
-TaskName = Annotated[Task, typer.Option("--task", help="One distribution over classes, or independent labels.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
-
-
 @app.callback()
 def pickwise(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and exit.")
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Tell the version and exit.")
     ] = False,
 ) -> None:
     """Pick the rows worth labelling, out of millions of predictions.
@@ -163,7 +87,7 @@ def select(
             "--output",
             "-o",
             metavar="FILE",
-            callback=_known_table_format,
+            callback=known_table_format,
             show_default=False,
             help="Where to, as .parquet, .csv or .jsonl: id, index, score, rank. Replaced if there, whole or not at "
             "all. Default: a table on standard output.",
@@ -172,14 +96,17 @@ def select(
     from_logits: FromLogits = False,
     temperature: Temperature = 1.0,
     task: TaskName = Task.multiclass,
+    filters: Filters = None,
+    on_file_error: OnError = OnFileError.raise_,
+    checkpoint: CheckpointFile = None,
     embeddings: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--embeddings",
-            metavar="FILE",
+            metavar="FILE|COLUMN",
             show_default=False,
-            help="For strategies that choose rows together: an .npy file (rows, dims), row for row as the pool. "
-            "Default: the pool itself holds them.",
+            help="For strategies that choose rows together: .npy or Parquet files of embeddings, row for row as the "
+            "pool, or the column of the pool that holds them. Default: the pool itself is embeddings.",
         ),
     ] = None,
     labelled: Annotated[
@@ -224,6 +151,12 @@ def select(
         ),
     ] = None,
     clip: Annotated[bool, typer.Option("--clip", help="Take fewer rows where there are fewer than -k.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Tell as well what was read of the pool, how long it took, and how all rows score."
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Select the rows most worth labelling.
@@ -237,22 +170,30 @@ def select(
       pickwise select logits.npy -k 50 --from-logits --temperature 1.5 -o batch.jsonl
       pickwise select emb.npy -k 1000 --strategy k_center --labelled labelled.npy -o batch.csv
       pickwise select pool.parquet -k 1000 --strategy k_center --prefilter 10 --embeddings emb.npy
+      pickwise select a.npy b.npy c.npy -k 1000 --strategy bald
+      pickwise select 's3://bucket/predictions/' -k 1000 -p 'p_*' --filter 'lang == en' \\
+          --on-file-error skip --checkpoint sel.state --report -o batch.parquet
     """  # noqa: D301
     with _failing_well():
         began = time.perf_counter()
         options = {"from_logits": from_logits, "temperature": temperature, "task": task}
         chosen = _strategy(strategy, **options, metric=metric, prefilter=prefilter)
         _refuse_embeddings(chosen, embeddings=embeddings, labelled=labelled)
-        source = _open(pool, probabilities, id_column, output)
-        # A lone file of embeddings is mapped, not read chunk by chunk.
-        opened = pool if isinstance(chosen, Joint) and isinstance(source, NpyPool) else source
+        _refuse_pool(pool, output)
+        source, columns = _source(pool, probabilities, id_column)
+        columns |= {"filters": read_filters(filters), "on_file_error": on_file_error.value}
+
+        def opened() -> Pool:
+            return open_pool(source, **columns, committee=isinstance(chosen, Committee))
 
         def run() -> pw.Selection:
             return pw.select(
-                opened,
+                source,
                 k,
                 chosen,
-                exclude_ids=None if exclude_ids is None else read_ids(exclude_ids, strings=bool(source.string_ids)),
+                **columns,
+                checkpoint=checkpoint,
+                exclude_ids=exclude_ids and read_ids(exclude_ids, strings=bool(opened().string_ids)),
                 ties=ties.value,
                 embeddings=embeddings,
                 labelled=labelled,
@@ -270,11 +211,17 @@ def select(
                 selection = run()
                 writer.write(_as_table(selection))
         if not quiet:
+            seen = selection.report
             skipped = f", {selection.skipped} invalid rows skipped" if selection.skipped else ""
-            done = f"{len(selection)} of {source.rows} rows by {strategy}{skipped}"
+            done = f"{len(selection)} of {opened().rows if seen is None else seen.rows} rows by {strategy}{skipped}"
             if isinstance(selection, pw.Cover):
                 done += f", radius {selection.radius:.6g}"
             _tell(done if output is None else f"{done} in {output}", began)
+            if seen is not None and seen.failed and not report:
+                files = "1 file" if len(seen.failed) == 1 else f"{len(seen.failed)} files"
+                typer.echo(f"{files} left out: {some(seen.failed)}", err=True)
+        if report:
+            _tell_report(selection)
 
 
 @app.command()
@@ -287,7 +234,7 @@ def score(
             "--output",
             "-o",
             metavar="FILE",
-            callback=_known_format,
+            callback=known_format,
             show_default=False,
             help="Where to: .parquet, .csv or .jsonl (id, score), or .npy (scores alone). Replaced if there, whole or "
             "not at all.",
@@ -311,9 +258,11 @@ def score(
     with _failing_well():
         began = time.perf_counter()
         chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
-        if not isinstance(chosen, Uncertainty):
+        if not isinstance(chosen, (Uncertainty, Committee)):
             raise typer.BadParameter(f"{strategy} gives rows no score", param_hint="'--strategy'")
-        opened = _open(pool, probabilities, id_column, output)
+        _refuse_pool(pool, output)
+        source, columns = _source(pool, probabilities, id_column)
+        opened = open_pool(source, **columns, committee=isinstance(chosen, Committee))
         rows = 0
         with writing(output) as writer, reporting(_shown(quiet), opened.rows) as report:
             for chunk, scores in _scores(opened, chosen):
@@ -352,27 +301,39 @@ def _strategy(name: str, **options: Any) -> Strategy:
     )
 
 
-def _refuse_embeddings(strategy: Strategy, **files: Path | None) -> None:
+def _refuse_embeddings(strategy: Strategy, **files: Path | str | None) -> None:
     for name, file in files.items():
         if file is not None and not isinstance(strategy, Joint):
             raise typer.BadParameter(f"{strategy.name} has no use for it", param_hint=f"'--{name}'")
 
 
-def _open(pool: list[str], probabilities: list[str] | None, id_column: str | None, output: Path | None) -> Pool:
+def _refuse_pool(pool: list[str], output: Path | None) -> None:
     if (
         output is not None
         and output.exists()
         and any(file.filesystem is None and output.samefile(file.path) for file in find_files(pool)[1])
     ):
         raise ValueError(f"{output}: is the pool itself; write the result elsewhere")
-    return open_pool(pool, probabilities=probabilities or None, id=id_column)
 
 
-def _scores(pool: Pool, strategy: Uncertainty) -> Iterator[tuple[Chunk, NDArray[Any]]]:
+def _source(
+    pool: list[str], probabilities: list[str] | None, id_column: str | None
+) -> tuple[str | list[str], dict[str, Any]]:
+    """Tell where the pool is and which columns it has, as the library takes them: one, not a list of one."""
+    one = probabilities[0] if probabilities and len(probabilities) == 1 else None
+    return pool[0] if len(pool) == 1 else pool, {"probabilities": one or probabilities or None, "id": id_column}
+
+
+def _scores(pool: Pool, strategy: Uncertainty | Committee) -> Iterator[tuple[Chunk, NDArray[Any]]]:
     """Score the chunks of a pool; a row that is no probability is an error that says where it is."""
     start, dtype = 0, None
-    with closing(pool.chunks()) as chunks:
-        for chunk in chunks:
+    with closing(Source(pool.rows, pool.parts, pool).chunks()) as chunks:
+        for part, chunk in chunks:
+            if isinstance(strategy, Committee):
+                rows = borrowed(strategy, chunk, part, "pool")
+                assert isinstance(rows, Rows)  # noqa: S101 - it reads them
+                yield chunk, next(rows.blocks())[:, 0]
+                continue
             binary = chunk.matrix.shape[1] < strategy.min_classes
             values = chunk.matrix[:, 0] if binary else chunk.matrix
             rows = as_rows(values, "pool", min_classes=strategy.min_classes, allow_empty=True)
@@ -414,6 +375,20 @@ def _shown(quiet: bool) -> bool:
 
 def _tell(what: str, began: float) -> None:
     typer.echo(f"{what} ({time.perf_counter() - began:.2f} s)", err=True)
+
+
+def _tell_report(selection: pw.Selection) -> None:
+    """Tell what was seen of the pool, and where the last selected row stands among all."""
+    seen = selection.report
+    if seen is None:
+        typer.echo("No report: the strategy reads the pool as a whole.", err=True)
+        return
+    typer.echo(repr(seen), err=True)
+    ranked = isinstance(selection.strategy, Ranking) and selection.strategy.noise is None
+    if ranked and len(selection) and len(seen.scores.scores):
+        last = float(selection.scores[-1])
+        share = seen.scores.share_above(last)
+        typer.echo(f"  {share:.3%} of the rows score higher than {last:.4g}, as the last selected one does", err=True)
 
 
 def _worded(error: Exception) -> str:

@@ -62,14 +62,14 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
         return _cover_exactly(engine, strategy, source, k, request=request, intake=intake, labelled=labelled)
     with engine.connected(source.parts):
         reducer, report = run(reducer, source, intake, request)
+        source.refuse_unread(report)
         if excluded is not None:
             excluded.check(source.counted(report))
         found = reducer.finish(clip=request.clip, locate=source.locate)
         if not reducer.is_exact and source.can_be_read_again:
             radius, again = run(reducer.radius_of(found), source, intake, replace(request, checkpoint=None))
             found = replace(found, radius=radius.finish())
-            report.reading += again.reading
-            report.scoring += again.scoring
+            report.add_pass(again)
     return source.told(found, report, numbered=given is None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pickwise.pools import Pool, is_path_like, open_pool
 from pickwise.pools.paths import KINDS, is_url
 from pickwise.pools.records import is_table
 from pickwise.ranking import Request, Source, is_matrix_like, run
+from pickwise.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from pickwise.ids import Ids
     from pickwise.pools import Chunk, Part
-    from pickwise.report import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,26 +97,49 @@ def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any
 
 def as_matrix(embeddings: Any, pool: Any, request: Request) -> NDArray[Any]:
     """Read all embeddings of a pool."""
-    found = open_embeddings(embeddings, pool, request)
+    # A file that is left out would leave a gap.
+    found = open_embeddings(embeddings, pool, replace(request, on_file_error="raise"))
     return collect(found).matrix if isinstance(found, Pool) else found
 
 
-def gather(embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Request) -> NDArray[Any]:
+def gather(
+    embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Request
+) -> tuple[NDArray[Any], NDArray[np.int64], Report]:
     """Read the embeddings of a few rows, in one pass over those files that hold them.
 
     Parameters
     ----------
     rows : ndarray of int64
         Their positions, ascending.
+
+    Returns
+    -------
+    matrix : ndarray
+        Of no use where rows are lost.
+    lost : ndarray of int64
+        The positions of all rows of files that cannot be read, and are to be left out.
+    report : Report
     """
+    none = np.empty(0, np.int64)
     if not isinstance(embeddings, Pool):
-        return embeddings[rows]
+        return embeddings[rows], none, Report()
     if not all(part.is_in_order for part in embeddings.parts):
         raise TypeError("embeddings: expected rows in the order of the pool, got a dataset whose rows have no order")
-    source = Source(embeddings.rows, embeddings.parts, embeddings, "embeddings")
-    quiet = Request(on_file_error=request.on_file_error, engine=request.engine)
-    found, _ = run(Gathered(rows), source, gathering, quiet)
-    return found.finish()
+    counts = [part.rows for part in embeddings.parts]
+    parts, starts = list(embeddings.parts), none
+    # Without counts nobody knows what is lost with a part.
+    quiet = Request(engine=request.engine)
+    if None not in counts:
+        quiet = replace(quiet, on_file_error=request.on_file_error)
+        starts = np.cumsum([0, *counts])
+        parts = [parts[place] for place in np.unique(np.searchsorted(starts, rows, side="right") - 1)]
+    source = Source(embeddings.rows, parts, embeddings, "embeddings")
+    found, report = run(Gathered(rows), source, gathering, quiet)
+    failed = [place for place, part in enumerate(embeddings.parts) if part.name in report.failed]
+    if failed:
+        lost = np.concatenate([np.arange(starts[place], starts[place + 1]) for place in failed])
+        return np.empty((0, 1), np.float32), lost, report
+    return found.finish(), none, report
 
 
 class Gathered:

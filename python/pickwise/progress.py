@@ -14,7 +14,7 @@ CoverProgress: TypeAlias = bool | Callable[[int, int, float], object] | None
 
 @contextmanager
 def reporting(
-    progress: Progress, total: int | None, unit: str = "row", *, size: int | None = None
+    progress: Progress, total: int | None, unit: str = "row", *, size: int | None = None, start: int = 0
 ) -> Iterator[Callable[[int], object] | None]:
     """Yield what is to be called with the number of rows (or other units) done, or None where nobody listens.
 
@@ -27,6 +27,8 @@ def reporting(
         What is counted.
     size : int, optional
         Bytes in all, which a bar shows as well.
+    start : int
+        What was done before, of which a bar counts no speed.
 
     Raises
     ------
@@ -39,13 +41,13 @@ def reporting(
         told = progress
         yield lambda done: told(done, total)
     elif _wants_bar(progress):
-        with _bar(total, unit) as bar:
+        with _bar(total, unit, start) as bar:
 
             def show(done: int) -> None:
                 if size is not None and total:
-                    read, seconds = size * done / total, bar.format_dict["elapsed"]
+                    now, seconds = size * (done - start) / total, max(bar.format_dict["elapsed"], 1e-9)
                     bar.set_postfix_str(
-                        f"{read / 1e9:.2f} GB, {read / 1e6 / max(seconds, 1e-9):.0f} MB/s", refresh=False
+                        f"{size * done / total / 1e9:.2f} GB, {now / 1e6 / seconds:.0f} MB/s", refresh=False
                     )
                 bar.update(done - bar.n)
 
@@ -78,13 +80,13 @@ def _wants_bar(progress: object) -> bool:
     raise TypeError(f"progress: expected None, True, False or a function, got {type(progress).__name__}")
 
 
-def _bar(total: int | None, unit: str) -> Any:
+def _bar(total: int | None, unit: str, start: int = 0) -> Any:
     try:
         from tqdm import tqdm
     except ImportError as error:
         message = "progress=True needs tqdm; install it with pip install 'pickwise[progress]'"
         raise ImportError(message) from error
-    return tqdm(total=total, unit=unit, unit_scale=True)
+    return tqdm(total=total, unit=unit, unit_scale=True, initial=start)
 
 
 def shifted(report: Callable[[int], object] | None, start: int) -> Callable[[int], object] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.arrays import Rows, as_scores, is_array_like, row_count
-from pickwise.checkpoint import Checkpoint
+from pickwise.checkpoint import Checkpoint, describe, is_drawn
 from pickwise.engines import Local, as_engine
 from pickwise.ids import (
     Excluded,
@@ -28,12 +27,14 @@ from pickwise.ids import (
 )
 from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
+from pickwise.pools.files import none_can_be_read
 from pickwise.pools.reading import read
 from pickwise.pools.records import is_frame, is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
 from pickwise.report import Report
 from pickwise.result import reported
+from pickwise.score_sample import level_of
 from pickwise.scores import valid_scores
 from pickwise.strategies import PowerSampling
 
@@ -126,11 +127,12 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
         given,
         excluded,
         source.name,
-        samples=source.pool is not None,
+        sampled=None if source.pool is None else level_of(source.rows or 0) if request.filters is None else 0,
         are_own=source.is_named,
         listener=source.listener,
     )
     reducer, report = run(reducer, source, intake, request)
+    source.refuse_unread(report)
     rows = source.counted(report)
     if given is not None and count_ids(given) != rows:
         raise ValueError(f"ids: expected {rows}, one for each row, got {count_ids(given)}")
@@ -141,13 +143,13 @@ def rank(strategy: Ranking, source: Source, k: int, request: Request) -> Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Taking:
-    """How a `Reducer` takes the chunks of a pool."""
+    """How a `Reducer` takes the chunks of a pool; of some rows the scores are noted, from a level of the sample on."""
 
     strategy: Ranking
     given: Ids | None
     excluded: Excluded | None
     name: str
-    samples: bool = False
+    sampled: int | None = None
     are_own: bool = True
     listener: Callable[[Rows, int | NDArray[np.int64]], object] | None = None
 
@@ -173,20 +175,25 @@ class Taking:
         if not isinstance(rows, int):
             if self.listener is not None:
                 self.listener(rows, positions)
-            if self.samples:
+            if self.sampled is not None:
                 self._sample(rows, positions, seen.scores)
         if report is not None:
             report(count)
 
     def _sample(self, rows: Rows, positions: int | NDArray[np.int64], sample: ScoreSample) -> None:
         """Note the scores of a few rows, without noise."""
-        places = sample.wanted(positions, rows.shape[0])
-        if not len(places):
-            return
-        some = rows.some(places)
-        criterion = self.strategy.criterion(binary=rows.binary)
-        scores = some[:, 0].astype(np.float64) if isinstance(criterion, str) else valid_scores(some, criterion)
-        sample.add(positions + places if isinstance(positions, int) else positions[places], scores)
+        if sample.level < (self.sampled or 0):
+            sample.rise(self.sampled or 0)
+        places, where = sample.wanted(positions, rows.shape[0])
+        if len(places):
+            sample.add_rows(where, rows.some(places), self._score_binary if rows.binary else self._score)
+
+    def _score(self, matrix: NDArray[Any], *, binary: bool = False) -> NDArray[np.float64]:
+        criterion = self.strategy.criterion(binary=binary)
+        return matrix[:, 0].astype(np.float64) if isinstance(criterion, str) else valid_scores(matrix, criterion)
+
+    def _score_binary(self, matrix: NDArray[Any]) -> NDArray[np.float64]:
+        return self._score(matrix, binary=True)
 
 
 def ids_at(
@@ -232,45 +239,49 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
             "classes as groups, with max_per_group"
         )
     parts: Sequence[Part] = source.parts
-    before = Report(failed=dict(source.failed))
+    before = Report()
     checkpoint = begun = None
     if request.checkpoint is not None:
-        checkpoint = Checkpoint(request.checkpoint, source.about(reducer, request))
+        checkpoint = Checkpoint(request.checkpoint, describe(reducer, source, request))
         found = checkpoint.load()
         if found is not None:
             state, before = found
             begun = type(reducer).from_bytes(state)
             parts = checkpoint.left(parts)
+    # What failed before a checkpoint is tried again.
+    before.failed = dict(source.failed)
+    done = sum(part.rows or 0 for part in source.parts) - sum(part.rows or 0 for part in parts)
 
-    def save(done: Sequence[Part], state: R, seen: Report) -> None:
+    def save(ended: Sequence[Part], state: R, seen: Report) -> None:
         if checkpoint is not None:
-            together = Report.of(before.state())
-            together.merge(seen)
-            checkpoint.save(done, state, together)
+            checkpoint.save(ended, state, lambda: before.with_more(seen))
 
     size = sum(part.size or 0 for part in source.parts) or None
-    with reporting(request.progress, source.rows, size=size) as report:
+    with reporting(request.progress, source.rows, size=size, start=done) as report:
         reducer, seen = engine.reduce(
             reducer,
             parts,
             intake,
             ahead=source.reads_ahead,
             skip_failed=request.on_file_error == "skip" or source.skips_failed,
-            report=shifted(report, before.rows),
+            report=shifted(report, done),
             at_end=None if checkpoint is None else save,
             begun=begun,
         )
     before.merge(seen)
-    if request.filters is not None and not before.rows:
+    if request.filters is not None and before.files and not before.rows:
         rows = source.counted(before)
         raise ValueError(f"filters: expected at least one row that passes, got none of the {rows} rows of the pool")
-    if checkpoint is not None:
-        checkpoint.remove()
     return reducer, before
 
 
 def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -> tuple[Selection, int]:
     """Draw rows by their ranks among all rows of a pool; and tell how many rows it has."""
+    if request.checkpoint is not None and is_drawn(request.random_state):
+        raise TypeError(
+            f"random_state: expected an integer with {strategy.name} and a checkpoint, so that the same rows are drawn "
+            f"after it, got {request.random_state!r}"
+        )
     seed = as_seed(request.random_state)
     # With the same seed, how random ties are broken would not be independent of the noise.
     everything = replace(request, random_state=seed ^ 1, clip=True)
@@ -352,6 +363,11 @@ class Source:
         """Whether there is more than one pass."""
         return self.pool is None or self.pool.can_be_read_again
 
+    def refuse_unread(self, report: Report) -> None:
+        """Raise a `ValueError` if every file has failed."""
+        if report.failed and not report.files:
+            raise none_can_be_read(self.name, report.failed)
+
     def locate(self, position: int) -> str:
         """Say where the row at a position is."""
         return f"row {position}" if self.pool is None else self.pool.locate(position)
@@ -408,36 +424,6 @@ class Source:
         if numbered and self.pool.numbering is not None and selection.ids.dtype != object:
             selection = replace(selection, ids=self.pool.numbering.ids(selection.ids))
         return reported(selection, report)
-
-    def about(self, reducer: Any, request: Request) -> dict[str, Any]:
-        """Describe what is selected from what, for a checkpoint."""
-        if len({part.name for part in self.parts}) != len(self.parts) or not all(
-            hasattr(p, "file") for p in self.parts
-        ):
-            raise ValueError(
-                "checkpoint: expected a pool of files, which can be read again one by one, got one of another kind"
-            )
-        numbers = {
-            name: None if value is None else _digest(value)
-            for name, value in (
-                ("ids", request.ids),
-                ("exclude", request.exclude),
-                ("exclude_ids", request.exclude_ids),
-            )
-        }
-        seed = request.random_state
-        return numbers | {
-            "strategy": repr(reducer.strategy),
-            "k": reducer.k,
-            "ties": request.ties,
-            "invalid": request.invalid,
-            "random_state": seed if isinstance(seed, int) or seed is None else "drawn",
-            "probabilities": repr(request.probabilities),
-            "id": request.id,
-            "filters": repr(request.filters),
-            "files": [[part.name, *part.file.stamp()] for part in self.parts],  # type: ignore[attr-defined]
-            "pool": {} if self.pool is None else self.pool.about,
-        }
 
 
 class _InMemory(Part):
@@ -503,14 +489,3 @@ def left_out(rows: int, ids: Ids | None, request: Request) -> NDArray[np.bool_] 
         found = among(np.arange(rows) if ids is None else ids, some)
         mask = found if mask is None else mask | found
     return None if mask is None else mask != 0
-
-
-def _digest(x: Any) -> str:
-    """Tell values from others, for a checkpoint."""
-    ids = as_ids(list(x) if isinstance(x, (set, frozenset)) else x, "ids") if not _is_mask(x) else np.asarray(x)
-    data = ids if isinstance(ids, tuple) else (ids,)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in data)).hexdigest()[:16]
-
-
-def _is_mask(x: Any) -> bool:
-    return np.asarray(x).dtype == np.bool_ if not isinstance(x, (set, frozenset)) else False

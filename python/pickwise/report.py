@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pickwise.score_sample import ScoreSample
 
 
@@ -57,6 +59,18 @@ class Report:
         self.scoring += other.scoring
         self.scores.merge(other.scores)
 
+    def add_pass(self, other: Report) -> None:
+        """Take the time and the failed files of another pass over the same pool."""
+        self.failed |= other.failed
+        self.reading += other.reading
+        self.scoring += other.scoring
+
+    def with_more(self, other: Report) -> Report:
+        """Return both together, and leave each as it is."""
+        both = Report.of(self.state())
+        both.merge(other)
+        return both
+
     def state(self) -> dict[str, Any]:
         """Write it as JSON can hold it."""
         copies = {"skipped": dict(self.skipped), "failed": dict(self.failed), "scores": self.scores.state()}
@@ -75,10 +89,10 @@ class Report:
             f"  reading {self.reading:.2f} s, scoring {self.scoring:.2f} s",
         ]
         if self.skipped:
-            lines.append(f"  {sum(self.skipped.values()):,} invalid rows skipped in {_some(self.skipped)}")
+            lines.append(f"  {sum(self.skipped.values()):,} invalid rows skipped in {some(self.skipped)}")
         if self.failed:
-            lines.append(f"  {len(self.failed):,} failed: {_some(self.failed)}")
-        if len(self.scores.scores):
+            lines.append(f"  {len(self.failed):,} failed: {some(self.failed)}")
+        if np.isfinite(self.scores.scores).any():
             low, quarter, half, three, high = self.scores.quantile([0, 0.25, 0.5, 0.75, 1])
             lines.append(
                 f"  scores: least {low:.4g}, quartiles {quarter:.4g}, {half:.4g}, {three:.4g}, greatest {high:.4g}"
@@ -87,6 +101,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _some(names: dict[str, Any]) -> str:
+def some(names: dict[str, Any]) -> str:
+    """Name a few files, with what there is to say of each."""
     shown = [f"{name} ({what})" for name, what in list(names.items())[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
 from pickwise.batch import pick_together
+from pickwise.checkpoint import remove
 from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
@@ -224,6 +225,8 @@ def select(
         engine=engine,
         checkpoint=checkpoint,
     )
+    if checkpoint is not None and not wishes.is_empty:
+        raise ValueError("checkpoint: expected None with limits, for which a pool may be read more than once")
     refuse_positions(
         pool,
         embeddings=embeddings,
@@ -233,30 +236,33 @@ def select(
         groups=groups,
         costs=costs,
     )
-    if isinstance(chosen, Joint):
-        return _warned_of_none(spread(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes)), budget)
-    for name, value in (("embeddings", embeddings), ("labelled", labelled)):
-        if value is not None and min_distance is None:
-            raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
-    if isinstance(chosen, BatchBALD):
-        together = pick_together(chosen, pool, wanted, request, wishes, embeddings=embeddings, labelled=labelled)
-        return _warned_of_none(together, budget)
-    assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
-    ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
-    source = open_source(pool, ranking, request)
-    if not wishes.is_empty:
-        beside = {"pool": pool, "embeddings": embeddings, "labelled": labelled}
-        return _warned_of_none(rank_within(chosen, source, wanted, request, wishes, **beside), budget)
-    assert wanted is not None  # noqa: S101 - a budget is a wish
-    if isinstance(chosen, SoftRank):
-        return draw_by_rank(chosen, source, wanted, request)[0]
-    return rank(chosen, source, wanted, request).finish(clip=clip)
-
-
-def _warned_of_none(selection: Selection, budget: Any) -> Selection:
+    selection = _selected(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
+    if checkpoint is not None:
+        remove(checkpoint)
     if budget is not None and not len(selection):
         warn(f"no row was picked: each that may be picked costs more than the budget, {float(budget):.6g}")
     return selection
+
+
+def _selected(chosen: Strategy, pool: Any, k: int | None, request: Request, beside: Beside) -> Selection:
+    """Select by a strategy of any kind."""
+    if isinstance(chosen, Joint):
+        return spread(chosen, pool, k, request, beside)
+    both = {"embeddings": beside.embeddings, "labelled": beside.labelled}
+    for name, value in both.items():
+        if value is not None and beside.wishes.min_distance is None:
+            raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
+    if isinstance(chosen, BatchBALD):
+        return pick_together(chosen, pool, k, request, beside.wishes, **both)
+    assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
+    ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
+    source = open_source(pool, ranking, request)
+    if not beside.wishes.is_empty:
+        return rank_within(chosen, source, k, request, beside.wishes, pool=pool, **both)
+    assert k is not None  # noqa: S101 - a budget is a wish
+    if isinstance(chosen, SoftRank):
+        return draw_by_rank(chosen, source, k, request)[0]
+    return rank(chosen, source, k, request).finish(clip=request.clip)
 
 
 def top_k(

@@ -20,6 +20,7 @@ from pickwise.limits import places
 from pickwise.options import as_seed, one_of, too_few
 from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
 from pickwise.pools import Pool, is_path_like, open_pool
+from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPool
 from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank, refuse_files
 from pickwise.report import Report
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from pickwise.limits import Limits, Wishes
     from pickwise.progress import CoverProgress, Progress
-    from pickwise.result import Batch
+    from pickwise.result import Batch, Selection
     from pickwise.strategies import Joint, Ranking
 
 
@@ -108,7 +109,7 @@ def _spread_filtered(strategy: Joint, pool: Any, k: int | None, request: Request
     if beside.embeddings is not None:
         whole = open_embeddings(beside.embeddings, pool, request)
         _refuse_other_rows(rows, (whole.rows or rows) if isinstance(whole, Pool) else len(whole))
-        embeddings = gather(whole, positions, request)
+        embeddings = _all_of(whole, positions, request)
         matrix = matrix[:, 0] if matrix.shape[1] == 1 else matrix
     centers, known = as_labelled(beside.labelled, (rows, (matrix if embeddings is None else embeddings).shape[1]))
     labelled = centers if known is None else places(known, positions, "labelled")
@@ -142,11 +143,14 @@ def _as_stream(pool: Any, request: Request, beside: Beside) -> Source | None:
 def _refuse_elsewhere(strategy: Joint, request: Request) -> None:
     """Refuse what is only for strategies that take a pool piece by piece."""
     local = isinstance(as_engine(request.engine), Local)
+    hint = f"the closest strategy that does not is {strategy.closest!r}"
+    if strategy.streams:
+        hint = "it takes piece by piece what lies in files, with neither limits nor labelled positions"
     for name, asked in (("checkpoint", request.checkpoint is not None), ("engine", not local)):
         if asked:
             raise ValueError(
                 f"{name}: {strategy.name} compares the rows of a pool with each other, so it needs all of them here; "
-                f"the closest strategy that does not is {strategy.closest!r}"
+                f"{hint}"
             )
 
 
@@ -160,10 +164,12 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
     _need_embeddings(strategy, beside, "probabilities")
     assert k is not None  # noqa: S101 - a budget is a wish
     embeddings = open_embeddings(beside.embeddings, pool, request)
-    rows = embeddings.rows if isinstance(embeddings, Pool) else len(embeddings)
-    source = open_source(pool, strategy.ranking, request)  # type: ignore[attr-defined] # it has one
-    if rows is not None:
-        _refuse_other_rows(source.rows, rows)
+    ranking: Ranking = strategy.ranking  # type: ignore[attr-defined] # it has one
+    source = open_source(pool, ranking, request)
+    if isinstance(embeddings, Pool) and source.pool is not None:
+        embeddings, opened = side_by_side([embeddings, source.pool])
+        source = replace(source, rows=opened.rows, parts=opened.parts, pool=opened)
+    _refuse_other_rows(source.rows, embeddings.rows if isinstance(embeddings, Pool) else len(embeddings))
     centers, known = _labelled_beside(beside.labelled, embeddings, source.rows)
     excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", source.rows)
     barred = excluded
@@ -171,38 +177,27 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
         barred = Excluded(None, known, "labelled") if excluded is None else excluded.joined(known)
     then = strategy.second if isinstance(strategy, Hybrid) else strategy
     factor = strategy.factor if isinstance(strategy, Hybrid) else getattr(strategy, "prefilter", None) or 1
-    skips, unfit = request.invalid == "skip", 0
-    if skips and not isinstance(embeddings, Pool):
-        barred, unfit = _also_invalid(barred, np.arange(len(embeddings)), embeddings, then.measure)
-    while True:
-        ranked = rank(strategy.ranking, source, factor * k, replace(request, exclude=barred, clip=True))  # type: ignore[attr-defined]
-        if rows is not None:
-            _refuse_other_rows(ranked.rows, rows)
-        best = ranked.finish(clip=True)
-        some = np.sort(best.indices)
-        matrix = gather(embeddings, some, request) if len(some) else np.empty((0, 1), np.float32)
-        barred, more = _also_invalid(barred, some, matrix, then.measure) if skips else (barred, 0)
-        if not more:
-            break
-        # Of embeddings elsewhere only those that are read are known to be none; others take their place.
-        unfit += more
-    available, skipped = len(best), best.skipped + unfit
+    wanted = replace(request, exclude=barred)
+    best, matrix, skipped, rows = _best_beside(
+        ranking, source, factor * k, wanted, embeddings=embeddings, metric=then.measure
+    )
+    some, available = np.sort(best.indices), len(best)
     labelled = 0 if known is None else len(known)
     if available == 0:
-        raise none_left(ranked.rows)
+        raise none_left(rows)
     if available < k and not request.clip:
-        raise too_few(k, available, rows=ranked.rows, skipped=skipped, labelled=labelled)
+        raise too_few(k, available, rows=rows, skipped=skipped, labelled=labelled)
     inside = np.empty(0, np.int64) if known is None else known
     out = None if excluded is None else excluded.at(inside, len(inside))
     if out is not None:
-        centers = below(centers, gather(embeddings, inside[out != 0], request)) if out.any() else centers
+        centers = below(centers, _all_of(embeddings, inside[out != 0], request)) if out.any() else centers
         inside = inside[out == 0]
     # In the order of positions, by which strategies decide between rows that are alike.
     together = np.union1d(some, inside)
     scores = np.zeros(len(together))
     scores[np.searchsorted(together, best.indices)] = best.scores
     points = Points.read(
-        gather(embeddings, together, request) if len(inside) else matrix,
+        _all_of(embeddings, together, request) if len(inside) else matrix,
         min(k, available),
         labelled=np.searchsorted(together, inside) if len(inside) else centers,
         scores=scores,
@@ -216,6 +211,40 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
     return reported(replace(batch, ids=ids, indices=indices, strategy=strategy, skipped=skipped), best.report)
 
 
+def _best_beside(
+    ranking: Ranking, source: Source, k: int, request: Request, *, embeddings: NDArray[Any] | Pool, metric: str
+) -> tuple[Selection, NDArray[Any], int, int]:
+    """Find the rows that rank highest and have embeddings, these, what was skipped, and how many rows there are."""
+    barred, unfit, again = request.exclude, 0, Report()
+    skips = request.invalid == "skip"
+    if skips and not isinstance(embeddings, Pool):
+        barred, unfit = _also_invalid(barred, np.arange(len(embeddings)), embeddings, metric)
+    while True:
+        ranked = rank(ranking, source, k, replace(request, exclude=barred, clip=True))
+        _refuse_other_rows(ranked.rows, embeddings.rows if isinstance(embeddings, Pool) else len(embeddings))
+        request = replace(request, checkpoint=None)  # it is of the first pass
+        best = ranked.finish(clip=True)
+        some = np.sort(best.indices)
+        matrix, lost, seen = gather(embeddings, some, request)
+        again.add_pass(seen)
+        if len(lost):
+            barred = _joined(barred, lost)
+            continue
+        barred, more = _also_invalid(barred, some, matrix, metric) if skips else (barred, 0)
+        if not more:
+            break
+        # Of embeddings elsewhere only those that are read are known to be none; others take their place.
+        unfit += more
+    if best.report is not None:
+        best.report.add_pass(again)
+    return best, matrix, best.skipped + unfit, ranked.rows
+
+
+def _all_of(embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Request) -> NDArray[Any]:
+    """Read the embeddings of rows of which none may be left out."""
+    return gather(embeddings, rows, replace(request, on_file_error="raise"))[0]
+
+
 def _also_invalid(
     barred: Excluded | None, rows: NDArray[np.int64], matrix: NDArray[Any], metric: str
 ) -> tuple[Excluded | None, int]:
@@ -225,7 +254,11 @@ def _also_invalid(
     bad = bad if known is None else bad[known == 0]
     if not len(bad):
         return barred, 0
-    return (Excluded(None, bad, "embeddings") if barred is None else barred.joined(bad)), len(bad)
+    return _joined(barred, bad), len(bad)
+
+
+def _joined(barred: Excluded | None, rows: NDArray[np.int64]) -> Excluded:
+    return Excluded(None, rows, "embeddings") if barred is None else barred.joined(rows)
 
 
 def _labelled_beside(
@@ -437,8 +470,8 @@ def _refuse_no_probabilities(rows: Rows, before: int) -> None:
         before += len(block)
 
 
-def _refuse_other_rows(pool: int | None, rows: int) -> None:
-    if pool is not None and pool != rows:
+def _refuse_other_rows(pool: int | None, rows: int | None) -> None:
+    if None not in (pool, rows) and pool != rows:
         raise ValueError(f"embeddings: expected {pool} rows, one for each of the pool, got {rows}")
 
 

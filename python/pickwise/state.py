@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pickwise.ids import as_excluded_ids, refuse_other_kind
 from pickwise.options import as_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from pickwise.ids import Ids
     from pickwise.strategies import Strategy
@@ -44,6 +49,10 @@ class State:
     def to_bytes(self) -> bytes:
         """Return all of the state, options included, for `from_bytes` on any machine."""
         raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """Tell what a state must have in common with this one to be gone on with, as JSON can hold it."""
+        return {"strategy": repr(self.strategy), "k": self.k}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.strategy}, k={self.k}, rows={self.rows})"
@@ -111,3 +120,12 @@ def begins(name: str, positions: Any, locate: Callable[[int], str] | None) -> st
 def id_kind(ids: Ids | None) -> str:
     """Say what rows are known by."""
     return "position" if ids is None else "string" if isinstance(ids, tuple) else "integer"
+
+
+def digest(*arrays: NDArray[Any]) -> str:
+    """Tell arrays from others."""
+    hashed = hashlib.sha256()
+    for array in arrays:
+        hashed.update(f"{array.dtype}{array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return hashed.hexdigest()[:16]

@@ -17,6 +17,7 @@ from pickwise.ids import among, refuse_repeated
 from pickwise.options import Invalid, RandomState, as_seed, too_few
 from pickwise.points import Points
 from pickwise.pools import is_path_like
+from pickwise.state import digest
 from pickwise.strategies import Spread, Strategy, resolve
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ class CoverReducer(Embedded):
         with self._whole_or_not():
             self._take(part, np.flatnonzero(out == 0))
         self._count_in(part, out)
+
+    def about(self) -> dict[str, Any]:
+        """Tell what a state must have in common with this one to be gone on with, as JSON can hold it."""
+        return super().about() | {"labelled": None if self._labelled is None else digest(self._labelled)}
 
     def snapshot(self) -> Any:
         """Return what `restore` needs to undo all that follows."""

@@ -82,7 +82,7 @@ class Engine(ABC):
         skip_failed : bool
             Whether a part that cannot be read to its end is left out as a whole.
         report : callable or None
-            Called with the number of rows done.
+            Called with the number of rows done, those that were left out included.
         at_end : callable or None
             Called with parts that have been taken to their end, the reducer and what was seen so far.
         begun : Reducing, optional

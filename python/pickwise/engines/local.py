@@ -7,9 +7,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pickwise.engines.base import Engine, Intake, R
+from pickwise.pools.files import reason
 from pickwise.pools.reading import Clock, is_of_model, read
 from pickwise.progress import shifted
 from pickwise.report import Report
+from pickwise.score_sample import ScoreSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,16 +36,21 @@ class Local(Engine):
     ) -> tuple[R, Report]:
         """Let a reducer take all rows; see `Engine.reduce`."""
         reducer = reducer if begun is None else begun
-        seen, clock = Report(), Clock()
+        seen, clock, done = Report(), Clock(), 0
         with closing(read(parts, ahead=ahead, clock=clock)) as items:
             one = _OnePart(reducer, intake, skip_failed)
             for part, item in items:
                 began = time.perf_counter()
-                one.take(part, item, shifted(report, seen.rows))
-                if item is None or isinstance(item, Exception):
-                    seen.merge(one.end(part))
+                one.take(part, item, shifted(report, done))
+                ended = one.end(part, seen.scores.level) if item is None or isinstance(item, Exception) else None
+                if ended is not None:
+                    seen.merge(ended)
+                    # Rows that a filter or an error left out are done, too.
+                    done += ended.rows if part.rows is None else part.rows
+                    if report is not None:
+                        report(done)
                 seen.scoring += time.perf_counter() - began
-                if item is None and at_end is not None:
+                if ended is not None and ended.files and at_end is not None:
                     seen.reading = clock.seconds
                     at_end([part], reducer, seen)
         seen.reading = clock.seconds
@@ -81,11 +88,12 @@ class _OnePart:
             return
         self._intake(self._reducer, part, chunk, self._seen, shifted(report, self._seen.rows))
 
-    def end(self, part: Part) -> Report:
-        """Tell what was seen of a part, and begin the next one."""
+    def end(self, part: Part, level: int) -> Report:
+        """Tell what was seen of a part, and begin the next one, with a sample of scores of a level."""
         seen, error = self._seen, self._error
-        self._seen, self._error, self._before, self._is_new = Report(), None, None, True
+        self._seen = Report(scores=ScoreSample(level))
+        self._error, self._before, self._is_new = None, None, True
         if error is not None:
-            return Report(failed={part.name: str(error).removeprefix(f"{part.name}: ")})
+            return Report(failed={part.name: reason(error, part.name)})
         seen.files, seen.size = 1, part.size or 0
         return seen

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pickwise.ids import Ids
     from pickwise.pools.numbering import Numbering
+    from pickwise.pools.paths import File
 
 CHUNK_BYTES = 4 << 20
 """Matrix bytes to a chunk: large enough to hide the cost of a hand-over, small enough to stay in the cache."""
@@ -52,6 +53,8 @@ class Part(ABC):
         Its rows, those that a filter leaves out as well; None where that is only known after reading.
     size : int or None
         The bytes that are to be read.
+    file : File or None
+        What it is read from, if that is a file.
     travels : bool
         Whether it can be read by another process, perhaps on another machine.
     is_in_order : bool
@@ -63,6 +66,12 @@ class Part(ABC):
     is_in_order: bool = True
     rows: int | None = None
     size: int | None = None
+    file: File | None = None
+
+    @property
+    def files(self) -> Sequence[File]:
+        """All that it is read from, if that are files."""
+        return () if self.file is None else (self.file,)
 
     @abstractmethod
     def batches(self) -> Generator[Any, None, None]:

@@ -14,7 +14,7 @@ from pickwise import arrow
 from pickwise.pools.base import Chunk, rows_per_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -75,13 +75,18 @@ class Columns:
 
     def widened(self, others: Sequence[Columns]) -> Columns:
         """Return the same in a type that holds the numbers of others as well."""
-        return replace(self, dtype=np.result_type(self.dtype, *(other.dtype for other in others)))
+        width = next((columns.width for columns in (self, *others) if columns.width is not None), None)
+        return replace(self, dtype=np.result_type(self.dtype, *(other.dtype for other in others)), width=width)
+
+    def measured(self, width: Callable[[str], int | None]) -> Columns:
+        """Return the same, with the length of lists that is not in the schema."""
+        return self if self.width is not None else replace(self, width=width(self.probabilities[0]))
 
     def difference(self, first: Columns) -> str | None:
         """Say what keeps a file from being of one pool with another. Order does not: columns are read by name."""
         if set(self.probabilities) != set(first.probabilities):
             return f"its probabilities are {list(self.probabilities)}, but {list(first.probabilities)}"
-        if self.width != first.width:
+        if self.width != first.width and None not in (self.width, first.width):
             return f"its lists hold {self.width} classes, but {first.width}"
         if self.string_ids != first.string_ids:
             kinds = ["strings" if columns.string_ids else "integers" for columns in (self, first)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pickwise.ids import Ids, count_ids, slice_ids
 from pickwise.pools.base import Chunk, Part, Pool
+from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPart
 from pickwise.pools.reading import read
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from pickwise.pools.npy import Array
+    from pickwise.pools.paths import File
 
 
 class SideBySide(Pool):
@@ -33,13 +35,9 @@ class SideBySide(Pool):
     """
 
     def __init__(self, members: Sequence[Pool]) -> None:
+        members = side_by_side(members)
         first = members[0]
         for at, member in enumerate(members):
-            for name, reason in member.failed.items():
-                raise ValueError(
-                    f"pool: {name}: {reason}; it is one of member {at}, whose rows would no longer be those of the "
-                    "others without it: mend it, or leave its rows out of every member"
-                )
             if None not in (member.rows, first.rows) and member.rows != first.rows:
                 raise ValueError(f"pool: expected {first.rows} rows of member {at}, as member 0 has, got {member.rows}")
             earlier = next((at for at, other in enumerate(members[:at]) if member.once is other.once is not None), None)
@@ -48,8 +46,7 @@ class SideBySide(Pool):
                     f"pool: members {earlier} and {at} read one {type(member.once).__name__}, which gives its rows "
                     "only once; give each member one of its own, or a list of batches"
                 )
-        self._all = list(members)
-        self._first = first
+        self._members: Sequence[Pool] = members
         self.rows = next((member.rows for member in members if member.rows is not None), None)
         self.string_ids = first.string_ids
         self.skips_failed = any(member.skips_failed for member in members)
@@ -66,16 +63,21 @@ class SideBySide(Pool):
     @property
     def can_be_read_again(self) -> bool:
         """Whether all members can."""
-        return all(member.can_be_read_again for member in self._all)
+        return all(member.can_be_read_again for member in self._members)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Files that were left out when the members were opened, and why."""
+        return {name: why for member in self._members for name, why in member.failed.items()}
 
     @property
     def about(self) -> dict[str, Any]:
         """What the members hold beside their files."""
-        return {str(at): about for at, member in enumerate(self._all) if (about := member.about)}
+        return {str(at): about for at, member in enumerate(self._members) if (about := member.about)}
 
     def locate(self, row: int) -> str:
         """Say where the row of the first member is."""
-        return self._first.locate(row)
+        return self._members[0].locate(row)
 
 
 class SidePart(Part):
@@ -93,11 +95,15 @@ class SidePart(Part):
         self._members = members
         self._named = named
         self.travels = all(part.travels for member in members for part in member)
-        if hasattr(members[0][0], "file"):
-            self.file = members[0][0].file
         self.name = members[0][0].name
         self.rows = _count(members[0])
         self.size = sum(part.size or 0 for member in members for part in member) or None
+
+    @property
+    def files(self) -> Sequence[File]:
+        """The files of all members; none if a member has others."""
+        parts = [part for member in self._members for part in member]
+        return [file for part in parts for file in part.files] if all(part.files for part in parts) else ()
 
     def batches(self) -> Generator[Chunk, None, None]:
         """Read the members in step, each in a thread of its own."""

@@ -22,7 +22,7 @@ from pickwise.pools.iterator import each
 from pickwise.pools.paths import find_files, is_alone, is_path_like
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,6 +86,10 @@ class FeatureColumns:
 
     def widened(self, others: Sequence[FeatureColumns]) -> FeatureColumns:  # noqa: ARG002
         """Return the same: the model gets what a file holds."""
+        return self
+
+    def measured(self, width: Callable[[str], int | None]) -> FeatureColumns:  # noqa: ARG002
+        """Return the same: lists may be of any length."""
         return self
 
     def difference(self, first: FeatureColumns) -> str | None:

@@ -12,7 +12,7 @@ from pickwise.pools.base import Chunk, rows_per_chunk
 from pickwise.pools.columns import Columns, Matrices, choose_columns, matching, read_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,12 @@ class MemberColumns:
         columns = zip(*(other.members for other in others), strict=True)
         pairs = zip(self.members, columns, strict=True)
         return replace(self, members=tuple(member.widened(more) for member, more in pairs))
+
+    def measured(self, width: Callable[[str], int | None]) -> MemberColumns:
+        """Return the same, with the length of lists that is not in the schema."""
+        if self.is_nested:
+            return self
+        return replace(self, members=tuple(member.measured(width) for member in self.members))
 
     def difference(self, first: MemberColumns) -> str | None:
         """Say what keeps a file from being of one pool with another."""

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from pickwise.pools.base import Chunk, Part, Pool, rows_per_chunk
-from pickwise.pools.files import open_each
+from pickwise.pools.base import Chunk, Part, rows_per_chunk
+from pickwise.pools.files import FilePool, open_each
 from pickwise.pools.numbering import Numbering
 from pickwise.pools.reading import BUFFERS
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pickwise.pools.paths import File
 
 
-class NpyPool(Pool):
+class NpyPool(FilePool):
     """The rows of one ``.npy`` file after another.
 
     Parameters
@@ -46,7 +46,6 @@ class NpyPool(Pool):
         For a file that is damaged, cut short or holds something else; the message names it.
     """
 
-    reads_ahead = True
     parts: list[NpyPart]
 
     def __init__(
@@ -58,17 +57,13 @@ class NpyPool(Pool):
         step: int | None = None,
         header: Callable[[File], Array] | None = None,
     ) -> None:
-        first: Array | None = None
+        self.files = files
+        self._options: dict[str, Any] = {"on_file_error": on_file_error, "step": step, "header": header}
 
         def described(file: File) -> Array:
-            nonlocal first
-            array = read_single(file) if header is None else header(file)
-            first = first or array
-            if array.row != first.row:
-                raise ValueError(f"{file.name}: has {array.row}, but {first.file.name} has {first.row}")
-            return array
+            return read_single(file) if header is None else header(file)
 
-        good, self._failed = open_each(files, described, on_file_error)
+        good, self._failed = open_each(files, described, Array.difference, on_file_error)
         arrays = [array for _, array in good]
         self.rows = sum(array.rows for array in arrays)
         self._whole = Numbering([array.file.name for array in arrays], [array.rows for array in arrays])
@@ -85,14 +80,10 @@ class NpyPool(Pool):
         """Whether it is a single file of this machine, named as such, which may be mapped."""
         return self.numbering is None and len(self.parts) == 1 and self.parts[0].file.filesystem is None
 
-    @property
-    def failed(self) -> dict[str, str]:
-        """Files that were left out when the pool was opened, and why."""
-        return self._failed
-
-    def locate(self, row: int) -> str:
-        """Say which file a row is in."""
-        return self._whole.locate(row)
+    def _of(self, files: Sequence[File], failed: dict[str, str]) -> NpyPool:
+        made = NpyPool(files, numbered=self.numbering is not None, **self._options)
+        made._failed |= failed
+        return made
 
 
 class NpyPart(Part):
@@ -109,6 +100,7 @@ class NpyPart(Part):
         The rows to read at once.
     """
 
+    file: File
     travels = True
 
     def __init__(self, array: Array, start: int, first: int | None, step: int | None = None) -> None:
@@ -175,6 +167,10 @@ class Array:
         if len(self.shape) > 2:
             return f"rows of shape {self.shape[1:]}"
         return "a single value to a row (1-D)" if len(self.shape) == 1 else f"{self.columns} columns"
+
+    def difference(self, other: Array) -> str | None:
+        """Say what keeps a file from being of one pool with another."""
+        return None if self.row == other.row else f"has {self.row}, but {other.file.name} has {other.row}"
 
     @property
     def row_bytes(self) -> int:

@@ -55,7 +55,9 @@ class Numbering:
 
         files, rows = self._split(numbers)
         name = pc.take(pa.array(self._names, pa.large_string()), pa.array(files))
-        text = pc.binary_join_element_wise(name, pa.array(rows).cast(pa.large_string()), "#")
+        text = pc.binary_join_element_wise(
+            name, pa.array(rows).cast(pa.large_string()), pa.scalar("#", pa.large_string())
+        )
         _, offsets, data = text.buffers()
         return np.frombuffer(offsets, np.int64)[: len(text) + 1], np.frombuffer(data, np.uint8)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pickwise.pools.base import Chunk, Part, Pool
+from pickwise.pools.base import Chunk, Part
 from pickwise.pools.columns import choose_columns
-from pickwise.pools.files import open_each
+from pickwise.pools.files import FilePool, open_each
 from pickwise.pools.numbering import Numbering
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ READ_BYTES = 64 << 20
 """Shared by the columns as read buffers; without them a whole row group is read before its first row comes out."""
 
 
-class ParquetPool(Pool):
+class ParquetPool(FilePool):
     """The rows of one Parquet file after another.
 
     Parameters
@@ -53,7 +53,6 @@ class ParquetPool(Pool):
         For a damaged file, a missing column or one of another type; the message names the file.
     """
 
-    reads_ahead = True
     parts: list[ParquetPart]
 
     def __init__(
@@ -66,22 +65,20 @@ class ParquetPool(Pool):
         *,
         choose: Callable[..., Any] = choose_columns,
     ) -> None:
-        first: tuple[File, Any] | None = None
+        self.files = files
+        self._options = probabilities, id, filters, on_file_error
+        self._choose = choose
 
-        def described(file: File) -> tuple[Any, int, int]:
-            nonlocal first
+        def described(file: File) -> _Described:
             with opened(file) as parquet:
+                metadata = parquet.metadata
                 columns = choose(parquet.schema_arrow, probabilities, id, file.name, filters)
-                rows, size = parquet.metadata.num_rows, _size(parquet.metadata, columns.names)
-            first = first or (file, columns)
-            difference = columns.difference(first[1])
-            if difference:
-                raise ValueError(f"{file.name}: {difference} in {first[0].name}")
-            return columns, rows, size
+                columns = columns.measured(lambda name: _width(metadata, name))
+                return _Described(file, columns, metadata.num_rows, _size(metadata, columns.names))
 
-        good, self._failed = open_each(files, described, on_file_error)
-        self._columns = good[0][1][0].widened([columns for _, (columns, _, _) in good])
-        counts = [rows for _, (_, rows, _) in good]
+        good, self._failed = open_each(files, described, _Described.difference, on_file_error)
+        self._columns = good[0][1].columns.widened([what.columns for _, what in good])
+        counts = [what.rows for _, what in good]
         self.rows = sum(counts)
         names = [file.name for file, _ in good]
         whole = Numbering(names, counts)
@@ -93,23 +90,33 @@ class ParquetPool(Pool):
             ParquetPart(
                 file,
                 self._columns,
-                rows=rows,
-                size=size,
+                rows=what.rows,
+                size=what.size,
                 start=starts[number],
                 first=whole.first(number) if id is None else None,
                 filters=filters,
             )
-            for number, (file, (_, rows, size)) in enumerate(good)
+            for number, (file, what) in enumerate(good)
         ]
 
-    @property
-    def failed(self) -> dict[str, str]:
-        """Files that were left out when the pool was opened, and why."""
-        return self._failed
+    def _of(self, files: Sequence[File], failed: dict[str, str]) -> ParquetPool:
+        made = ParquetPool(files, *self._options, choose=self._choose)
+        made._failed |= failed
+        return made
 
-    def locate(self, row: int) -> str:
-        """Say which file a row is in."""
-        return self._whole.locate(row)
+
+class _Described(NamedTuple):
+    """What a file says of itself."""
+
+    file: File
+    columns: Any
+    rows: int
+    size: int
+
+    def difference(self, other: _Described) -> str | None:
+        """Say what keeps a file from being of one pool with another."""
+        what = self.columns.difference(other.columns)
+        return what and f"{what} in {other.file.name}"
 
 
 class ParquetPart(Part):
@@ -123,6 +130,7 @@ class ParquetPart(Part):
         The number of its first row, where rows have no ids of their own.
     """
 
+    file: File
     travels = True
 
     def __init__(
@@ -211,6 +219,15 @@ def opened(file: File, buffer: int = 0) -> Iterator[Any]:
             raise OSError(error.errno, os.strerror(error.errno), file.name) from None
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{file.name}: not a readable Parquet file: {reason}") from error
+
+
+def _width(metadata: Any, name: str) -> int | None:
+    """Tell how long the lists in a column are, where all may be of one length."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = (group.column(column) for group in groups for column in range(group.num_columns))
+    values = sum(column.num_values for column in columns if column.path_in_schema.partition(".")[0] == name)
+    rows = metadata.num_rows
+    return values // rows if rows and values % rows == 0 else None
 
 
 def _size(metadata: Any, names: Sequence[str]) -> int:
