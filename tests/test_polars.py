@@ -192,7 +192,7 @@ def test_null_in_null_out(engine):
         ([[0.5, 0.5], [-0.5, 1.5]], "row 1 holds -0.5 in column 0, expected a number from 0 to 1"),
         ([[0.5, 0.5], None, [float("nan"), 1.0]], "row 1 holds nan in column 0"),
         ([[0.5, 0.5], [0.5, None]], "row 1 holds a null; fill or drop it first"),
-        ([[0.5, 0.5], [0.5, 0.25, 0.25]], "row 1 holds 3 values, expected 2 as in the rows before it"),
+        ([[0.5, 0.5], [0.5, 0.25, 0.25]], "row 1 holds 3 values, expected 2 as in the rows before"),
         ([[], []], "expected at least 2 classes"),
         ([[1.0], [1.0]], "expected at least 2 classes"),
     ],
