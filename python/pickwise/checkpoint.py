@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.ids import Excluded, as_excluded_ids, as_ids, joined
-from pickwise.options import as_seed
+from pickwise.options import as_seed, is_drawn
 from pickwise.pools.files import each
 from pickwise.report import Report
 from pickwise.state import digest
@@ -165,11 +165,6 @@ def describe(reducer: Any, source: Source, request: Request) -> dict[str, Any]:
     }
 
 
-def is_drawn(random_state: Any) -> bool:
-    """Whether a seed is drawn anew in each selection; a reducer that is read back has the one that it was made with."""
-    return random_state is None or isinstance(random_state, (np.random.RandomState, np.random.Generator))
-
-
 def _digest(ids: Ids) -> str:
     whole = joined([ids])
     return digest(*(whole if isinstance(whole, tuple) else (whole,)))
@@ -196,6 +191,8 @@ def _settled(filters: Any) -> str:
     if isinstance(filters, np.ndarray):
         return _settled(filters.tolist())
     if type(filters).__name__ == "Expression":
+        import hashlib
+
         # How it prints leaves out some of many values.
         return hashlib.sha256(pickle.dumps(filters)).hexdigest()[:16]
     return repr(filters)

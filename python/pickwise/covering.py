@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.coreset import CoverReducer
-from pickwise.engines import Local, Ray, as_engine
+from pickwise.engines import Local, as_engine
 from pickwise.ids import Excluded
 from pickwise.pools import open_pool
 from pickwise.pools.npy import NpyPool
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pickwise.coreset import Radius
+    from pickwise.engines import Engine
     from pickwise.ids import Ids
     from pickwise.pools import Chunk, Part
     from pickwise.ranking import Request
@@ -58,7 +59,7 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
     )
     intake = Embedding(given, excluded, are_own=source.is_named)
     engine = as_engine(request.engine)
-    if isinstance(engine, Ray) and engine.exact and isinstance(strategy, KCenter):
+    if isinstance(strategy, KCenter) and engine.is_exact:
         return _cover_exactly(engine, strategy, source, k, request=request, intake=intake, labelled=labelled)
     with engine.connected(source.parts):
         reducer, report = run(reducer, source, intake, request)
@@ -74,7 +75,7 @@ def cover(strategy: Spread, source: Source, k: int, request: Request, labelled: 
 
 
 def _cover_exactly(
-    engine: Ray, strategy: KCenter, source: Source, k: int, *, request: Request, intake: Embedding, labelled: Any
+    engine: Engine, strategy: KCenter, source: Source, k: int, *, request: Request, intake: Embedding, labelled: Any
 ) -> Cover:
     for name, value in (("checkpoint", request.checkpoint), ("random_state", request.random_state)):
         if value is not None:

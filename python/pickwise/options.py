@@ -68,6 +68,11 @@ def as_seed(random_state: RandomState) -> int:
     raise TypeError(f"random_state: expected None, an integer, a RandomState or a Generator, got {random_state!r}")
 
 
+def is_drawn(random_state: RandomState) -> bool:
+    """Whether a seed is drawn anew in each selection; a reducer that is read back has the one that it was made with."""
+    return random_state is None or isinstance(random_state, (np.random.RandomState, np.random.Generator))
+
+
 def _integer(x: Any) -> int | None:
     """Read an integer of any type; True and False are none."""
     if isinstance(x, (bool, np.bool_)):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.arrays import Rows, as_scores, is_array_like, row_count
-from pickwise.checkpoint import Checkpoint, describe, is_drawn
 from pickwise.engines import Local, as_engine
 from pickwise.ids import (
     Excluded,
@@ -25,7 +24,7 @@ from pickwise.ids import (
     slice_ids,
     take_ids,
 )
-from pickwise.options import Invalid, RandomState, Ties, as_seed, too_few
+from pickwise.options import Invalid, RandomState, Ties, as_seed, is_drawn, too_few
 from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
 from pickwise.pools.files import none_can_be_read
 from pickwise.pools.reading import read
@@ -242,6 +241,8 @@ def run(reducer: R, source: Source, intake: Intake, request: Request) -> tuple[R
     before = Report()
     checkpoint = begun = None
     if request.checkpoint is not None:
+        from pickwise.checkpoint import Checkpoint, describe
+
         checkpoint = Checkpoint(request.checkpoint, describe(reducer, source, request))
         found = checkpoint.load()
         if found is not None:

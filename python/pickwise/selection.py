@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
 from pickwise.batch import pick_together
-from pickwise.checkpoint import remove
 from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
 from pickwise.limits import Wishes
@@ -238,6 +237,8 @@ def select(
     )
     selection = _selected(chosen, pool, wanted, request, Beside(embeddings, labelled, wishes))
     if checkpoint is not None:
+        from pickwise.checkpoint import remove
+
         remove(checkpoint)
     if budget is not None and not len(selection):
         warn(f"no row was picked: each that may be picked costs more than the budget, {float(budget):.6g}")

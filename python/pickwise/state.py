@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -124,6 +123,8 @@ def id_kind(ids: Ids | None) -> str:
 
 def digest(*arrays: NDArray[Any]) -> str:
     """Tell arrays from others."""
+    import hashlib
+
     hashed = hashlib.sha256()
     for array in arrays:
         hashed.update(f"{array.dtype}{array.shape}".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +37,8 @@ class Part(NamedTuple):
 
     def seed(self, seed: int) -> int:
         """Make a seed of another, that no other rows have."""
+        import hashlib
+
         hashed = hashlib.blake2b(str(seed).encode(), digest_size=8)
         for array in (self.known_by,) if isinstance(self.known_by, np.ndarray) else self.known_by:
             hashed.update(np.ascontiguousarray(array).data)

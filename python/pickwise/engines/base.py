@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pickwise.options import Invalid
     from pickwise.pools import Chunk, Part
     from pickwise.report import Report
+    from pickwise.result import Cover
+    from pickwise.strategies import KCenter
 
 
 class Reducing(Protocol):
@@ -49,7 +52,15 @@ class Intake(Protocol):
 
 
 class Engine(ABC):
-    """Runs a reducer over the parts of a pool."""
+    """Runs a reducer over the parts of a pool.
+
+    Attributes
+    ----------
+    is_exact : bool
+        Whether rows that are far apart are picked by `cover`, not by a reducer.
+    """
+
+    is_exact: bool = False
 
     @contextmanager
     def connected(self, parts: Sequence[Part]) -> Iterator[Any]:  # noqa: ARG002 - what an engine may look at
@@ -93,3 +104,30 @@ class Engine(ABC):
         Reducing, Report
             The reducer that has taken all rows, and what was seen.
         """
+
+    def cover(
+        self,
+        strategy: KCenter,
+        k: int,
+        parts: Sequence[Part],
+        intake: Intake,
+        *,
+        exclude_ids: Any,
+        labelled: Any,
+        invalid: Invalid,
+        clip: bool,
+        skip_failed: bool,
+    ) -> tuple[Cover, Report]:
+        """Pick rows by exact k-center, as `pickwise.k_center` would of all rows in one matrix.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+            Of files, whose embeddings fit into the memory of the engine together.
+        intake : Intake
+        exclude_ids, labelled, invalid, clip
+            As in `pickwise.select`.
+        skip_failed : bool
+            As in `reduce`.
+        """
+        raise NotImplementedError

@@ -78,6 +78,11 @@ class Ray(Engine):
         for name in ("num_cpus", "task_bytes"):
             object.__setattr__(self, name, as_count(getattr(self, name), name, least=1))
 
+    @property
+    def is_exact(self) -> bool:  # type: ignore[override] # where others have a constant
+        """Whether it was asked for."""
+        return self.exact
+
     def reduce(
         self,
         reducer: R,
@@ -132,18 +137,7 @@ class Ray(Engine):
         clip: bool,
         skip_failed: bool,
     ) -> tuple[Cover, Report]:
-        """Pick rows by exact k-center, as `pickwise.k_center` would of all rows in one matrix.
-
-        Parameters
-        ----------
-        parts : sequence of Part
-            Of files, whose embeddings fit into the memory of the cluster together.
-        intake : Intake
-        exclude_ids, labelled, invalid, clip
-            As in `pickwise.select`.
-        skip_failed : bool
-            As in `reduce`.
-        """
+        """Pick rows by exact k-center; see `Engine.cover`."""
         from pickwise.engines.resident import cover_exactly
 
         if _as_dataset(parts) is not None:

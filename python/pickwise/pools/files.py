@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pickwise.pools.base import Pool
@@ -149,6 +148,8 @@ def each(function: Callable[[File], T], files: Sequence[File]) -> list[T]:
     """Call a function with each of some files, in threads where they are far away."""
     if all(file.filesystem is None for file in files):
         return list(map(function, files))
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_FAR) as threads:
         return list(threads.map(function, files))
 
