@@ -10,7 +10,9 @@ array([0, 1])
 
 from __future__ import annotations
 
-from pickwise import polars as polars  # not in __all__: import * would hide the library of this name
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pickwise._native import __version__
 from pickwise.batch import batch_bald
 from pickwise.build import build_info, warn_of_debug_build
@@ -23,7 +25,6 @@ from pickwise.committee import (
     variation_ratios,
     vote_entropy,
 )
-from pickwise.coreset import CoverReducer
 from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.explanation import Explanation
 from pickwise.multilabel import max_loss, mean_max_loss, mmc
@@ -165,5 +166,24 @@ __all__ = [
     "variation_ratios",
     "vote_entropy",
 ]
+
+if TYPE_CHECKING:
+    # Not in __all__: import * would hide the library of this name.
+    from pickwise import polars as polars
+    from pickwise.coreset import CoverReducer
+
+
+def __getattr__(name: str) -> Any:
+    # What few use is loaded when it is: importing pickwise takes less than a tenth of a second.
+    if name == "polars":
+        return import_module("pickwise.polars")
+    if name == "CoverReducer":
+        return import_module("pickwise.coreset").CoverReducer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "CoverReducer", "polars"})
+
 
 warn_of_debug_build()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.arrays import as_points
-from pickwise.coreset.parts import reading, written
 from pickwise.ids import joined, refuse_repeated
 from pickwise.pools import Pool, is_path_like, open_pool
 from pickwise.pools.paths import KINDS, is_url
@@ -205,6 +204,8 @@ class Gathered:
 
     def to_bytes(self) -> bytes:
         """Return all of the state."""
+        from pickwise.coreset.parts import written
+
         places = np.concatenate([np.empty(0, np.int64), *self._places])
         return written(
             [self._rows, np.array(self._seen), places, *([np.concatenate(self._parts)] if self._parts else [])]
@@ -213,6 +214,8 @@ class Gathered:
     @staticmethod
     def from_bytes(data: bytes) -> Gathered:
         """Read back what `to_bytes` wrote."""
+        from pickwise.coreset.parts import reading
+
         array = reading(data)
         made = Gathered(array())
         made._seen = int(array())

@@ -8,7 +8,6 @@ import numpy as np
 
 from pickwise import _native
 from pickwise.arrays import Rows, row_count
-from pickwise.coreset import CoverReducer
 from pickwise.ids import Excluded, Ids, as_ids, refuse_repeated, slice_ids
 from pickwise.options import Invalid, RandomState, Ties, as_seed, one_of, too_few
 from pickwise.progress import shifted
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from pickwise.coreset import CoverReducer
 
 
 def reducer(
@@ -85,6 +86,8 @@ def reducer(
     if isinstance(chosen, Spread):
         if one_of(ties, "ties", ("first", "random")) == "random":
             raise ValueError(f"ties: expected 'first' with {chosen.name}, which has no other way, got 'random'")
+        from pickwise.coreset import CoverReducer
+
         return CoverReducer(
             chosen, k, exclude_ids=exclude_ids, labelled=labelled, random_state=random_state, invalid=invalid
         )

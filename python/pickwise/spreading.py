@@ -12,7 +12,6 @@ import numpy as np
 from pickwise import _native
 from pickwise.arrays import Rows, as_numpy, as_points, as_rows, below, is_matrix, row_count
 from pickwise.constrained import MORE, Votes
-from pickwise.covering import cover, open_stream
 from pickwise.engines import Local, as_engine
 from pickwise.gathering import as_matrix, collect, gather, open_embeddings
 from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
@@ -54,6 +53,8 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     if (prefiltered or isinstance(strategy, Hybrid)) and beside.wishes.is_empty:
         return _spread_best(strategy, pool, k, request, beside)
     if isinstance(strategy, Spread) and strategy.streams and beside.embeddings is None and beside.wishes.is_empty:
+        from pickwise.covering import cover
+
         stream = _as_stream(pool, request, beside)
         if stream is not None:
             assert k is not None  # noqa: S101 - a budget is a wish
@@ -137,6 +138,8 @@ def _as_stream(pool: Any, request: Request, beside: Beside) -> Source | None:
     # Positions of labelled rows say nothing of their embeddings before the pool has been read.
     if request.ties != "first" or (beside.labelled is not None and not is_matrix(beside.labelled, "labelled")):
         return None
+    from pickwise.covering import open_stream
+
     return open_stream(pool, request)
 
 
