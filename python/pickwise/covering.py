@@ -10,7 +10,6 @@ import numpy as np
 from pickwise.coreset import CoverReducer
 from pickwise.engines import Local, as_engine
 from pickwise.ids import Excluded
-from pickwise.pools import open_pool
 from pickwise.pools.npy import NpyPool
 from pickwise.ranking import Source, ids_at, is_matrix_like, run
 from pickwise.strategies import KCenter
@@ -32,13 +31,7 @@ def open_stream(pool: Any, request: Request) -> Source | None:
     """Open a pool of embeddings that is read piece by piece; None where it is in memory, or in a file to be mapped."""
     if is_matrix_like(pool, request.probabilities, request.id):
         return None
-    opened = open_pool(
-        pool,
-        probabilities=request.probabilities,
-        id=request.id,
-        filters=request.filters,
-        on_file_error=request.on_file_error,
-    )
+    opened = request.opened(pool)
     is_here = isinstance(as_engine(request.engine), Local) and request.checkpoint is None
     if isinstance(opened, NpyPool) and opened.is_one_array and is_here:
         return None

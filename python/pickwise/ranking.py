@@ -71,6 +71,17 @@ class Request:
     engine: Any = "local"
     checkpoint: Any = None
 
+    def opened(self, pool: Any, *, committee: bool = False) -> Pool:
+        """Open a pool with these columns and filters."""
+        return open_pool(
+            pool,
+            probabilities=self.probabilities,
+            id=self.id,
+            filters=self.filters,
+            on_file_error=self.on_file_error,
+            committee=committee,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
@@ -457,14 +468,7 @@ def open_source(pool: Any, strategy: Ranking, request: Request) -> Source:
         if strategy.needs_matrix:
             return Source.of(strategy.read(pool, "pool"))
         return Source.of(row_count(pool, "pool"))
-    opened = open_pool(
-        pool,
-        probabilities=request.probabilities,
-        id=request.id,
-        filters=request.filters,
-        on_file_error=request.on_file_error,
-        committee=strategy.is_of_committee,
-    )
+    opened = request.opened(pool, committee=strategy.is_of_committee)
     return Source(opened.rows, opened.parts, opened)
 
 

@@ -18,7 +18,7 @@ from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
 from pickwise.limits import places
 from pickwise.options import as_seed, one_of, too_few
 from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
-from pickwise.pools import Pool, is_path_like, open_pool
+from pickwise.pools import Pool, is_path_like
 from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPool
 from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank, refuse_files
@@ -102,7 +102,7 @@ def _spread_filtered(strategy: Joint, pool: Any, k: int | None, request: Request
     """Select among the rows that pass filters, as if there were no others."""
     if is_matrix_like(pool, request.probabilities, request.id):
         refuse_files(pool, request)
-    opened = _opened(pool, request)
+    opened = request.opened(pool)
     source = Source(opened.rows, opened.parts, opened)
     found = collect(opened)
     rows, positions, matrix = source.counted(Report()), found.positions, found.matrix
@@ -419,22 +419,12 @@ def _collected(pool: Any, request: Request, *, flat: bool = False) -> tuple[NDAr
             pool = as_numpy(pool, "pool")[:, None]
         matrix = as_points(pool, "pool")
         return matrix, None, Source.of(len(matrix))
-    opened = _opened(pool, request)
+    opened = request.opened(pool)
     source = Source(opened.rows, opened.parts, opened)
     if is_path_like(pool) and isinstance(opened, NpyPool) and opened.is_one_array:
         return as_points(opened.parts[0].file.path, "pool"), None, source
     found = collect(opened)
     return found.matrix, found.ids, source
-
-
-def _opened(pool: Any, request: Request) -> Pool:
-    return open_pool(
-        pool,
-        probabilities=request.probabilities,
-        id=request.id,
-        filters=request.filters,
-        on_file_error=request.on_file_error,
-    )
 
 
 def _beside(
