@@ -156,6 +156,64 @@ proptest! {
     }
 
     #[test]
+    fn means_are_those_of_any_order_and_shards(
+        seed in any::<u64>(),
+        rows in prop_oneof![1_usize..40, 1000_usize..1100],
+        dims in prop_oneof![1_usize..20, Just(33), Just(130)],
+        metric in prop_oneof![Just(Metric::Euclidean), Just(Metric::Cosine)],
+    ) {
+        let mut rng = Rng(seed);
+        let x: Vec<f64> = values(&mut rng, rows * dims, false).iter().map(|x| x + 1e-3).collect();
+        let turned: Vec<f64> = x.chunks(dims).rev().flatten().copied().collect();
+        let sums = |x: &[f64]| everywhere(|exec| {
+            let matrix = Matrix::from_slice(x, x.len() / dims, dims).expect("fits");
+            sum_of_rows(exec, &matrix, metric, None).expect("added")
+        });
+        let whole = sums(&x);
+        prop_assert_eq!(whole.mean(), sums(&turned).mean());
+        let (left, right) = x.split_at(rng.below(rows) * dims);
+        let mut both = sums(left);
+        both.add(&sums(right));
+        prop_assert_eq!(whole.mean(), both.mean());
+        prop_assert_eq!((whole.count, whole.largest), (both.count, both.largest));
+    }
+
+    #[test]
+    fn centers_that_are_shown_later_give_the_same_distances(
+        seed in any::<u64>(),
+        rows in 1_usize..120,
+        centers in 1_usize..400,
+        dims in prop_oneof![1_usize..20, Just(33), Just(145)],
+        coarse in any::<bool>(),
+        metric in prop_oneof![Just(Metric::SqEuclidean), Just(Metric::Cosine)],
+    ) {
+        let mut rng = Rng(seed);
+        let x: Vec<f32> = values(&mut rng, rows * dims, coarse).iter().map(|x| *x as f32 + 0.5).collect();
+        let y: Vec<f32> = values(&mut rng, centers * dims, coarse).iter().map(|x| *x as f32 + 0.5).collect();
+        let x = Matrix::from_slice(&x, rows, dims).expect("fits");
+        let few = rng.below(centers);
+        let all = Matrix::from_slice(&y, centers, dims).expect("fits");
+        let first = Matrix::from_slice(&y[..few * dims], few, dims).expect("fits");
+        let list: Vec<i64> = (0..rows as i64).collect();
+        let seen: Vec<i64> = list.iter().map(|_| if rng.below(2) == 0 { 0 } else { few as i64 }).collect();
+        let (before, after, wanted) = everywhere(|exec| {
+            let sums = sum_of_rows(exec, &x, metric, None).expect("added");
+            let nothing = (vec![0; rows], vec![f64::INFINITY; rows]);
+            let known = Known { rows: &list, seen: &nothing.0, squared: &nothing.1 };
+            let before = show_centers(exec, &x, metric, known, &first, Some(&sums)).expect("shown");
+            let upper: Vec<f64> = before.iter().zip(&seen).map(|(squared, seen)| {
+                if *seen == 0 { f64::INFINITY } else { *squared }
+            }).collect();
+            let known = Known { rows: &list, seen: &seen, squared: &upper };
+            let after = show_centers(exec, &x, metric, known, &all, Some(&sums)).expect("shown");
+            (before, after, nearest(exec, &x, &all, metric).expect("found").distance)
+        });
+        let after: Vec<f64> = after.into_iter().map(|squared| metric.finish(squared)).collect();
+        prop_assert_eq!(before.len(), rows);
+        prop_assert_eq!(after, wanted);
+    }
+
+    #[test]
     fn gradients_and_products_are_those_that_are_written_out(
         seed in any::<u64>(),
         rows in 2_usize..12,
