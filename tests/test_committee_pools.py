@@ -136,21 +136,6 @@ def test_members_that_differ(folder: Path) -> None:
         pw.select([first, pa.table({"id": IDS, "m1": lists(np.ascontiguousarray(M[1][:, :3]))})], 5, "bald", id="id")
 
 
-def test_no_file_of_a_member_is_left_out(tmp_path: Path) -> None:
-    for member in range(2):
-        (tmp_path / f"{member}").mkdir()
-        for name in "abc":
-            np.save(tmp_path / f"{member}" / f"{name}.npy", M[member][:50])
-    # Each member has two files of as many rows left, but not the same.
-    (tmp_path / "0" / "a.npy").write_bytes(b"")
-    (tmp_path / "1" / "b.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"0.a\.npy: not a readable .*; it is one of member 0"):
-        pw.select([tmp_path / "0", tmp_path / "1"], 5, "bald", on_file_error="skip")
-    (tmp_path / "0" / "a.npy").write_bytes((tmp_path / "0" / "c.npy").read_bytes())
-    with pytest.raises(ValueError, match=r"1.b\.npy: not a readable .*; it is one of member 1"):
-        pw.select([tmp_path / "0", tmp_path / "1"], 5, "bald", on_file_error="skip")
-
-
 def test_a_cube_is_not_loaded_whole(tmp_path: Path, run_python: Callable[..., str]) -> None:
     pytest.importorskip("psutil")
     members, rows, classes = 8, 1_000_000, 8
