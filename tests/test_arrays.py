@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pickwise as pw
-from pickwise import arrays
+from pickwise import _native, arrays
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(5), 300)
 POSITIVE = PROBABILITIES[:, 0].copy()
@@ -230,6 +230,76 @@ def test_frames_of_float_columns(kind, monkeypatch):
     assert max(map(len, arrays.as_rows(frame, "x").blocks())) <= 64 or kind == "pandas"
     np.testing.assert_array_equal(pw.entropy(frame), EXPECTED)
     assert pw.select(frame, 9) == pw.select(PROBABILITIES, 9)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_columns_that_lie_apart_are_scored_where_they_are(rows, dtype):
+    plain = PROBABILITIES[:rows].astype(dtype)
+    columns = [column.copy() for column in plain.T]
+    apart = arrays.as_rows(arrays.ColumnMatrix(columns, plain.dtype), "x", allow_empty=True)
+    ((count, given),) = apart.to_score()
+    assert count == rows
+    assert all(one is two for one, two in zip(given, columns, strict=True))
+    out, expected = np.empty((2, rows), np.float64)
+    score = _native.Score("entropy")
+    assert _native.score(given, score, out) is None
+    assert _native.score(plain, score, expected) is None
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("kind", ["foreign", "strided", "mixed", "many"])
+def test_other_columns_are_copied_in_blocks(kind, monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 5000)
+    columns = [column.copy() for column in PROBABILITIES.T]
+    if kind == "foreign":
+        columns[1] = columns[1].astype(">f8")
+    elif kind == "strided":
+        columns[1] = PROBABILITIES[:, 1]
+    elif kind == "mixed":
+        columns[1] = columns[1].astype(np.float32)
+    else:
+        columns += [np.zeros(300)] * arrays.MOST_APART
+    matrix = arrays.ColumnMatrix(columns, np.dtype(np.float64))
+    assert not matrix.is_ready
+    blocks = [block for _, block in arrays.as_rows(matrix, "x").to_score()]
+    assert len(blocks) > 1
+    assert all(isinstance(block, np.ndarray) for block in blocks)
+    np.testing.assert_array_equal(pw.entropy(matrix), pw.entropy(np.stack(columns, 1)))
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(matrix, copy=False)
+
+
+def test_some_rows_of_columns_that_lie_apart():
+    matrix = arrays.ColumnMatrix([column.copy() for column in PROBABILITIES.T], PROBABILITIES.dtype)
+    places = np.array([0, 7, 8, 299])
+    np.testing.assert_array_equal(arrays.as_rows(matrix, "x").some(places), PROBABILITIES[places])
+    np.testing.assert_array_equal(matrix[5:9], PROBABILITIES[5:9])
+
+
+def test_columns_that_do_not_fit_each_other_are_refused():
+    a, score, out = np.full(9, 0.5), _native.Score("entropy"), np.empty(9)
+    topk = _native.TopK(score, 1, tie_seed=None, seed=0, ids="position", exclude_ids=None)
+    for columns, error, message in [
+        ((), ValueError, "at least one column, got none"),
+        ((a, a[:8]), ValueError, "expected 9 rows of float64 as in column 0, got 8 of float64 in column 1"),
+        ((a, a.astype("f4")), ValueError, "got 9 of float32 in column 1"),
+        ((a, np.zeros((9, 2))[:, 0]), ValueError, "contiguous 1-D columns, got 1 dimensions in column 1"),
+        ((a, a.reshape(9, 1)), ValueError, "contiguous 1-D columns, got 2 dimensions in column 1"),
+        ((np.array(0.5), np.array(0.5)), ValueError, "contiguous 1-D columns, got 0 dimensions in column 0"),
+        ((a.astype("i8"), a), TypeError, "expected float16"),
+        ((a, a.astype(">f8")), TypeError, "native byte order, got >f8"),
+        ((a, list(a)), TypeError, "list"),
+    ]:
+        with pytest.raises(error, match=message):
+            _native.score(columns, score, out)
+        with pytest.raises(error, match=message):
+            topk.update(columns, 9)
+    assert _native.score([a, a], score, out) is None
+    with pytest.raises(ValueError, match="differ in length"):
+        topk.update([a, a], 8)
+    with pytest.raises(TypeError):
+        _native.vote([a, a], np.empty(9, np.uint32), False)
 
 
 def test_frame_of_mixed_floats_is_read_in_the_wider():

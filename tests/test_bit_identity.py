@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pickwise as pw
+from pickwise.arrays import ColumnMatrix
 
 DTYPES: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 try:
@@ -142,6 +143,9 @@ def test_large_arrays_on_any_number_of_threads(kind, rows, classes):
             for name, score, scores, chosen in zip(SCORES, SCORES.values(), *one, strict=True):
                 np.testing.assert_array_equal(score(x), scores)
                 assert pw.select(x, rows // 10, name) == chosen
+                if classes < 64:
+                    np.testing.assert_array_equal(score(apart(x)), scores)
+                    assert pw.select(apart(x), rows // 10, name) == chosen
     # The rows alone, without those before them.
     for name, scores in zip(SCORES, one[0], strict=True):
         np.testing.assert_array_equal(SCORES[name](x[rows - 77 :]), scores[rows - 77 :])
@@ -180,6 +184,15 @@ LAYOUTS: dict[str, Any] = {
     "read-only": read_only,
     "swapped": lambda x: x.astype(x.dtype.newbyteorder()) if x.dtype.kind == "f" else x,
 }
+
+
+def apart(x):
+    """The same rows as columns here and there, the last one first and some unaligned."""
+    columns = [
+        np.frombuffer(b"\0" * (at % 2) + column.tobytes(), np.uint8)[at % 2 :].view(x.dtype)
+        for at, column in reversed(list(enumerate(x.T)))
+    ]
+    return ColumnMatrix(columns[::-1], x.dtype)
 
 
 @st.composite
@@ -229,9 +242,11 @@ def test_scores_are_those_of_the_definition(case):
     np.testing.assert_allclose(scores, expected, rtol=2e-6, atol=2e-6)
     if task == "probabilities" and name == "entropy":
         np.testing.assert_allclose(scores, expected, rtol=4e-6, atol=1e-30)
-    # The same bits in C order, chunk by chunk and row by row.
+    # The same bits in C order, as columns that lie apart, chunk by chunk and row by row.
     plain = np.array(x, x.dtype.newbyteorder("="), order="C")
     np.testing.assert_array_equal(score(plain, **TASKS[task]), scores)
+    np.testing.assert_array_equal(score(apart(plain), **TASKS[task]), scores)
+    np.testing.assert_array_equal(score(apart(plain), **TASKS[task], dtype=np.float64), double)
     chunks = [score(chunk, **TASKS[task]) for chunk in np.split(x, cuts) if len(chunk)]
     np.testing.assert_array_equal(np.concatenate(chunks), scores)
     middle = len(x) // 2
@@ -249,6 +264,7 @@ def test_selections_do_not_depend_on_chunks_or_layout(case, k, merged):
     np.testing.assert_array_equal(chosen.ids, np.lexsort([np.arange(len(x)), -scores])[:k])
     plain = np.array(x, x.dtype.newbyteorder("="), order="C")
     assert pw.select(plain, k, strategy) == chosen
+    assert pw.select(apart(plain), k, strategy) == chosen
     ids, whole = np.arange(len(x)), pw.reducer(strategy, k)
     for chunk, own in zip(np.split(x, cuts), np.split(ids, cuts), strict=True):
         if merged:

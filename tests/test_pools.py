@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import pickwise as pw
+from pickwise.arrays import ColumnMatrix
 from pickwise.pools import base as pools_base
 from pickwise.pools import is_path_like, open_pool
 
@@ -315,6 +316,22 @@ def test_arguments_that_mean_nothing(tmp_path: Path) -> None:
         open_pool(iter([]), probabilities="p")
     with pytest.raises(TypeError, match="expected a path, a table or an iterable of chunks, got int"):
         open_pool(3)
+
+
+@pytest.mark.parametrize("kind", ["apart", "mixed", "many"])
+def test_columns_are_looked_at_where_they_are(tmp_path: Path, kind: str) -> None:
+    p = probabilities(3000, 70 if kind == "many" else 4)
+    table = columns_table(p)
+    if kind == "mixed":
+        table = table.set_column(1, "p_1", table["p_1"].cast("double"))
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=999)
+    pool = open_pool(tmp_path / "p.parquet")
+    with contextlib.closing(pool.chunks()) as chunks:
+        assert {isinstance(chunk.matrix, ColumnMatrix) for chunk in chunks} == {kind == "apart"}
+    np.testing.assert_array_equal(read(pool)[0], p)
+    chosen, expected = pw.select(tmp_path / "p.parquet", 50), pw.select(p, 50)
+    np.testing.assert_array_equal(chosen.indices, expected.indices)
+    np.testing.assert_array_equal(chosen.scores, expected.scores)
 
 
 def test_columns_of_pandas_whose_names_are_numbers():

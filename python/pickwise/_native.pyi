@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -72,7 +72,7 @@ class InvalidRows:
     def merged(self, other: InvalidRows) -> InvalidRows: ...
 
 def score(
-    matrix: NDArray[Any],
+    matrix: NDArray[Any] | Sequence[NDArray[Any]],
     score: Score,
     out: NDArray[Any],
     row_offset: int = 0,
@@ -100,7 +100,7 @@ class TopK:
     def k(self) -> int: ...
     def update(
         self,
-        matrix: NDArray[Any] | None,
+        matrix: NDArray[Any] | Sequence[NDArray[Any]] | None,
         rows: int,
         *,
         ids: NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None,

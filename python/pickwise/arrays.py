@@ -1,9 +1,9 @@
 """Anything array-like becomes borrowed NumPy matrices, without a copy where none is needed.
 
 The one door for every argument that holds numbers. What lies in memory as one matrix, whatever its strides, is looked
-at where it is. Columns that lie apart (a DataFrame) are transposed a block at a time into one small buffer, so that no
-copy of the whole is made. Libraries other than NumPy are never imported to recognise an object, only to read one of
-their own.
+at where it is. So are columns that lie apart (a DataFrame), for scores; for all else they are transposed a block at a
+time into one small buffer, and no copy of the whole is made. Libraries other than NumPy are never imported to recognise
+an object, only to read one of their own.
 """
 
 from __future__ import annotations
@@ -18,17 +18,77 @@ import numpy as np
 from pickwise import arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 BLOCK_BYTES = 4 << 20
 """Bytes of a block that has to be copied: it stays in the cache until it is read."""
+
+MOST_APART = 63
+"""Columns to read side by side: of more, one row would be a walk through all of memory."""
 
 _PROBABILITIES = "(rows, classes), or 1-D P(y=1)"
 _EMBEDDINGS = "(rows, dims)"
 _SCORES = "(rows,), one score a row"
 _ON_CPU = {1, 3}  # DLPack's numbers for plain and for pinned host memory
+
+
+class ColumnMatrix:
+    """A matrix whose columns lie apart, each an array of its own. `np.asarray` makes one array of it.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray of shape (rows,)
+        One or more, of floats.
+    dtype : dtype
+        What holds the numbers of all.
+
+    Attributes
+    ----------
+    columns : tuple of ndarray of shape (rows,)
+    dtype : dtype
+    shape : (int, int)
+    """
+
+    ndim = 2
+
+    def __init__(self, columns: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> None:
+        self.columns = tuple(columns)
+        self.dtype = dtype
+        self.shape = len(self.columns[0]), len(self.columns)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the native part can score the columns where they are."""
+        return len(self.columns) <= MOST_APART and all(
+            column.dtype == self.dtype and column.flags.c_contiguous for column in self.columns
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> ColumnMatrix:
+        return ColumnMatrix([column[rows] for column in self.columns], self.dtype)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("columns that lie apart are no array without a copy")
+        return self.into(np.empty(self.shape[::-1], self.dtype if dtype is None else dtype))
+
+    def into(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        """Copy it to the first places of a buffer of shape (columns, rows or more), and return it as it lies there."""
+        some = buffer[:, : len(self)]
+        for target, column in zip(some, self.columns, strict=True):
+            target[:] = column
+        return some.T
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Yield it as arrays, from the first row to the last; each is valid until the next is asked for."""
+        step = min(len(self), _block_rows(len(self.columns), self.dtype))
+        buffer = np.empty((len(self.columns), step), self.dtype)
+        for start in range(0, len(self), max(1, step)):
+            yield self[start : start + step].into(buffer)
 
 
 @dataclass(frozen=True)
@@ -51,20 +111,34 @@ class Rows:
     dtype: np.dtype[Any]
     binary: bool
     whole: bool
-    _blocks: Callable[[], Iterator[NDArray[Any]]]
+    _blocks: Callable[[], Iterator[NDArray[Any] | ColumnMatrix]]
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Yield 2-D arrays from the first row to the last; each is valid until the next is asked for."""
-        return self._blocks()
+        for block in self._blocks():
+            if isinstance(block, ColumnMatrix):
+                yield from block.blocks()
+            else:
+                yield block
+
+    def to_score(self) -> Iterator[tuple[int, NDArray[Any] | Sequence[NDArray[Any]]]]:
+        """Yield the same for native scores: how many rows, and their 2-D array or, where they lie apart, columns."""
+        for block in self._blocks():
+            if not isinstance(block, ColumnMatrix):
+                yield len(block), block
+            elif block.is_ready:
+                yield len(block), block.columns
+            else:
+                yield from ((len(part), part) for part in block.blocks())
 
     def some(self, places: NDArray[np.int64]) -> NDArray[Any]:
         """Copy a few rows, by their places in ascending order."""
         if self.whole:
             return next(self.blocks())[places]
         found, done = [], 0
-        for block in self.blocks():
+        for block in self._blocks():
             first, last = np.searchsorted(places, (done, done + len(block)))
-            found.append(block[places[first:last] - done])
+            found.append(np.asarray(block[places[first:last] - done]))
             done += len(block)
         return found[0] if len(found) == 1 else np.concatenate(found)
 
@@ -202,6 +276,8 @@ def _borrowed(x: Any, name: str, form: str) -> Rows:
     pandas = sys.modules.get("pandas")
     if isinstance(x, np.ndarray):
         return _from_numpy(x, name, form)
+    if isinstance(x, ColumnMatrix):
+        return _from_apart([x], x.shape, x.dtype)
     if pandas is not None and isinstance(x, pandas.DataFrame):
         return _from_pandas(x, name, form)
     if arrow.is_arrow(x) and not (pandas is not None and isinstance(x, pandas.Series) and _is_plain(x.dtype)):
@@ -286,21 +362,12 @@ def _from_columns(names: list[str], chunks: list[list[NDArray[Any]]], name: str)
         for field, column in zip(names, columns, strict=True)
     }
     dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
-    step = _block_rows(len(names), dtype)
-
-    def transposed() -> Iterator[NDArray[Any]]:
-        buffer = np.empty((len(names), step), dtype)
-        for columns in chunks:
-            rows = len(columns[0])
-            for start in range(0, rows, step):
-                stop = min(start + step, rows)
-                block = buffer[:, : stop - start]
-                for target, column in zip(block, columns, strict=True):
-                    target[:] = column[start:stop]
-                yield block.T
-
     shape = sum(len(columns[0]) for columns in chunks), len(names)
-    return Rows(shape, dtype, binary=False, whole=False, _blocks=transposed)
+    return _from_apart([ColumnMatrix(columns, dtype) for columns in chunks], shape, dtype)
+
+
+def _from_apart(matrices: list[ColumnMatrix], shape: tuple[int, int], dtype: np.dtype[Any]) -> Rows:
+    return Rows(shape, dtype, binary=False, whole=False, _blocks=lambda: iter(matrices))
 
 
 def _from_arrow(x: Any, name: str) -> Rows:

@@ -207,7 +207,7 @@ def _rows_at(
     some = _taken(pool, indices, name)
     if hasattr(some, "columns") and not is_matrix_like(some, *columns):
         opened = open_pool(some, probabilities=columns[0], id=columns[1])
-        matrix = np.concatenate([chunk.matrix.copy() for chunk in opened.chunks()])
+        matrix = np.concatenate([np.array(chunk.matrix) for chunk in opened.chunks()])
         return matrix[:, 0] if matrix.shape[1] == 1 else matrix
     rows = as_rows(some, name, min_classes=min_classes(_task(scoring)))
     matrix = stacked(rows.blocks(), rows.shape, rows.dtype)

@@ -163,8 +163,8 @@ class _Scorer:
             rows = as_rows(_nan_for_null(part), "probabilities", min_classes=1)
             score = native_score("least_confidence", binary=rows.binary, **options)
             found = _native.TopK(score, len(frame), tie_seed=None, seed=0, ids="position", exclude_ids=None)
-            for block in rows.blocks():
-                found.update(block, len(block), skip_invalid=True)
+            for count, block in rows.to_score():
+                found.update(block, count, skip_invalid=True)
             sound = np.zeros(len(frame), bool)
             sound[found.finish()[1]] = True
             valid &= sound

@@ -241,13 +241,15 @@ class Reducer(State):
             )
             return 0
         skipped = topk.skipped
-        before = None if rows.whole or self._skip_invalid else topk.to_bytes()
+        before = None
         done = 0
-        for block in rows.blocks():
-            end = done + len(block)
+        for some, block in rows.to_score():
+            if done == 0 and some < count and not self._skip_invalid:
+                before = topk.to_bytes()
+            end = done + some
             found = topk.update(
                 block,
-                len(block),
+                some,
                 ids=None if ids is None else slice_ids(ids, done, end),
                 positions=_positions_between(positions, done, end),
                 exclude=None if exclude is None else exclude[done:end],
@@ -255,7 +257,7 @@ class Reducer(State):
                 progress=shifted(report, done),
             )
             if found is not None and not self._skip_invalid:
-                seen = topk.rows + len(block)
+                seen = topk.rows + some
                 if before is not None:
                     self._topk = _native.TopK.from_bytes(before)
                 raise invalid_rows(

@@ -318,8 +318,8 @@ def score_rows(
     """
     out = np.empty(rows.shape[0], score_dtype(rows.dtype, dtype))
     done, invalid = 0, None
-    for block in rows.blocks():
-        end = done + len(block)
+    for count, block in rows.to_score():
+        end = done + count
         found = _native.score(block, score, out[done:end], start + done, None)
         invalid = found if invalid is None else invalid if found is None else invalid.merged(found)
         done = end

@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
 
     Attributes
     ----------
-    matrix : ndarray of shape (rows, classes), or a list of such
+    matrix : ndarray or ColumnMatrix of shape (rows, classes), or a list of arrays
         Any strides. One column means *P(y=1)*: a source of one-class distributions is refused where it is opened. A
         list holds the members of a committee.
     ids : ndarray of int64 of shape (rows,), (offsets, utf8), or None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pickwise import arrow
+from pickwise.arrays import ColumnMatrix
 from pickwise.pools.base import Chunk, rows_per_chunk
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def choose_columns(
 
 
 class Matrices:
-    """Turns record batches into chunks, in a buffer that is used again.
+    """Turns record batches into chunks: looks at them where they are, or copies them to a buffer that is used again.
 
     Parameters
     ----------
@@ -158,9 +159,8 @@ class Matrices:
     def __init__(self, columns: Columns, rows: int) -> None:
         self._columns = columns
         self._width = columns.width
-        self._buffer = None
-        if len(columns.probabilities) > 1:
-            self._buffer = np.empty((len(columns.probabilities), rows), columns.dtype)
+        self._rows = rows
+        self._buffer: NDArray[Any] | None = None
 
     def chunk(self, batch: Any, source: str, rows: arrow.Rows) -> Chunk:
         """View or copy one batch; `rows` tell where its rows are in the source, for messages.
@@ -170,19 +170,32 @@ class Matrices:
         ValueError
             For nulls and for lists of different lengths, naming source, column and row.
         """
-        return Chunk(self.matrix(batch, source, rows), read_ids(batch, self._columns, source, rows))
+        matrix: NDArray[Any] | ColumnMatrix
+        if len(self._columns.probabilities) > 1:
+            apart = self._apart(batch, source, rows)
+            matrix = apart if apart.is_ready else self._together(apart)
+        else:
+            matrix = self.matrix(batch, source, rows)
+        return Chunk(matrix, read_ids(batch, self._columns, source, rows))
 
     def matrix(self, batch: Any, source: str, rows: arrow.Rows) -> NDArray[Any]:
-        """View or copy the probabilities of one batch."""
+        """View or copy the probabilities of one batch as one array."""
         names = self._columns.probabilities
-        if self._buffer is not None:
-            matrix = self._buffer[:, : batch.num_rows].T
-            for column, name in enumerate(names):
-                matrix[:, column] = arrow.values(batch.column(name), f"{source}: column {name!r}", rows)
-            return matrix
+        if len(names) > 1:
+            return self._together(self._apart(batch, source, rows))
         if arrow.is_list(batch.schema.field(names[0]).type):
             return self._lists(batch.column(names[0]), f"{source}: column {names[0]!r}", rows)
         return arrow.values(batch.column(names[0]), f"{source}: column {names[0]!r}", rows).reshape(-1, 1)
+
+    def _apart(self, batch: Any, source: str, rows: arrow.Rows) -> ColumnMatrix:
+        names = self._columns.probabilities
+        columns = [arrow.values(batch.column(name), f"{source}: column {name!r}", rows) for name in names]
+        return ColumnMatrix(columns, self._columns.dtype)
+
+    def _together(self, matrix: ColumnMatrix) -> NDArray[Any]:
+        if self._buffer is None:
+            self._buffer = np.empty((matrix.shape[1], self._rows), matrix.dtype)
+        return matrix.into(self._buffer)
 
     def _lists(self, column: Any, name: str, rows: arrow.Rows) -> NDArray[Any]:
         if len(column) == 0:

@@ -140,7 +140,7 @@ class SidePart(Part):
 
     def _together(self, chunks: Sequence[Chunk], starts: Sequence[int], step: int, row: int) -> Chunk:
         pairs = list(zip(chunks, starts, strict=True))
-        matrices = [chunk.matrix[start : start + step] for chunk, start in pairs]
+        matrices = [np.asarray(chunk.matrix[start : start + step]) for chunk, start in pairs]
         ids = [None if chunk.ids is None else slice_ids(chunk.ids, start, start + step) for chunk, start in pairs]
         for at, own in enumerate(ids[1:], 1):
             if self._named[at] and self._named[0] and own is not None and not _equal(ids[0], own):

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 ///
 /// Strides are in bytes and may be anything: negative, zero, no multiple of the
 /// element size. That covers C and Fortran order, slices, reversed and
-/// broadcast views, and fields of structured arrays, all without a copy.
+/// broadcast views, and fields of structured arrays, all without a copy. Columns
+/// that lie apart are a matrix, too, for scores (see [`Matrix::from_columns`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     data: *const u8,
@@ -18,6 +19,9 @@ pub struct Matrix<'a> {
     row_stride: isize,
     col_stride: isize,
     kind: ElementKind,
+    /// Where each column begins, if they lie apart; `data` is then the first, and
+    /// strides lead to nothing else.
+    apart: Option<&'a [*const u8]>,
     memory: PhantomData<&'a [u8]>,
 }
 
@@ -68,7 +72,34 @@ impl<'a> Matrix<'a> {
             row_stride: strides.0,
             col_stride: strides.1,
             kind,
+            apart: None,
             memory: PhantomData,
+        }
+    }
+
+    /// A view of columns that lie anywhere, each of `rows` elements side by side.
+    ///
+    /// Scores and selections by a score read it. All else asks for
+    /// [`Matrix::col_stride`], of which there is none, and panics.
+    ///
+    /// # Safety
+    /// Every column must be readable for `rows` elements for `'a`.
+    #[must_use]
+    pub const unsafe fn from_columns(
+        columns: &'a [*const u8],
+        rows: usize,
+        kind: ElementKind,
+    ) -> Self {
+        let data = match columns.first() {
+            Some(first) => *first,
+            None => std::ptr::null(),
+        };
+        let strides = (kind.size().cast_signed(), 0);
+        // SAFETY: with these strides no element but those of the first column.
+        let view = unsafe { Self::from_raw_parts(data, (rows, columns.len()), strides, kind) };
+        Self {
+            apart: Some(columns),
+            ..view
         }
     }
 
@@ -96,8 +127,20 @@ impl<'a> Matrix<'a> {
     }
 
     /// Bytes from one column to the next.
+    ///
+    /// # Panics
+    /// When columns lie apart.
     pub(crate) const fn col_stride(&self) -> isize {
+        assert!(
+            self.apart.is_none(),
+            "columns that lie apart are for scores"
+        );
         self.col_stride
+    }
+
+    /// Whether there may be no stride from one column to the next.
+    pub(crate) const fn is_apart(&self) -> bool {
+        self.apart.is_some()
     }
 
     /// Whether the elements of a row lie side by side.
@@ -113,6 +156,19 @@ impl<'a> Matrix<'a> {
             .wrapping_offset(row.cast_signed() * self.row_stride)
     }
 
+    /// Where column `col` begins.
+    #[inline(always)]
+    pub(crate) fn col_ptr(&self, col: usize) -> *const u8 {
+        debug_assert!(col < self.cols);
+        self.apart.map_or_else(
+            || {
+                self.data
+                    .wrapping_offset(col.cast_signed() * self.col_stride)
+            },
+            |columns| columns[col],
+        )
+    }
+
     /// The element at `(row, col)`, exactly.
     ///
     /// # Panics
@@ -121,8 +177,8 @@ impl<'a> Matrix<'a> {
     pub fn get(&self, row: usize, col: usize) -> f64 {
         assert!(row < self.rows && col < self.cols, "index out of range");
         let at = self
-            .row_ptr(row)
-            .wrapping_offset(col.cast_signed() * self.col_stride);
+            .col_ptr(col)
+            .wrapping_offset(row.cast_signed() * self.row_stride);
         // SAFETY: (row, col) is in range, so the constructor's promise covers it.
         unsafe {
             match self.kind {
@@ -139,11 +195,11 @@ impl<'a> Matrix<'a> {
         let size = self.kind.size();
         let row_size = self.cols * size;
         if !self.has_contiguous_rows() {
-            let offsets = (0..self.cols.cast_signed()).map(|col| col * self.col_stride);
+            let at = |row: usize| row.cast_signed() * self.row_stride;
             return (first..first + len).all(|other| {
-                offsets.clone().all(|at| {
-                    let a = self.row_ptr(row).wrapping_offset(at);
-                    let b = self.row_ptr(other).wrapping_offset(at);
+                (0..self.cols).all(|col| {
+                    let a = self.col_ptr(col).wrapping_offset(at(row));
+                    let b = self.col_ptr(col).wrapping_offset(at(other));
                     // SAFETY: an element of each row.
                     unsafe { bytes(a, size) == bytes(b, size) }
                 })

@@ -29,6 +29,51 @@ pub(crate) fn matrix<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<Matri
     )
 }
 
+/// Rows to score as they come from Python: a two-dimensional array, or its columns.
+#[derive(FromPyObject)]
+pub(crate) enum PyRows<'py> {
+    #[pyo3(transparent)]
+    Matrix(Bound<'py, PyUntypedArray>),
+    #[pyo3(transparent)]
+    Columns(Vec<Bound<'py, PyUntypedArray>>),
+}
+
+impl PyRows<'_> {
+    /// As [`matrix()`]; `starts` is for where columns begin.
+    pub(crate) fn view<'a>(&'a self, starts: &'a mut Vec<*const u8>) -> PyResult<Matrix<'a>> {
+        let columns = match self {
+            Self::Matrix(array) => return matrix(array),
+            Self::Columns(columns) => columns,
+        };
+        let Some(first) = columns.first() else {
+            return Err(PyValueError::new_err(
+                "matrix: expected at least one column, got none",
+            ));
+        };
+        let (rows, kind) = (first.len(), element_kind(first)?);
+        for (at, column) in columns.iter().enumerate() {
+            if column.ndim() != 1 || !column.is_c_contiguous() {
+                return Err(PyValueError::new_err(format!(
+                    "matrix: expected contiguous 1-D columns, got {} dimensions in column {at}",
+                    column.ndim()
+                )));
+            }
+            if column.len() != rows || element_kind(column)? != kind {
+                return Err(PyValueError::new_err(format!(
+                    "matrix: expected {rows} rows of {} as in column 0, got {} of {} in column {at}",
+                    first.dtype().str()?,
+                    column.len(),
+                    column.dtype().str()?
+                )));
+            }
+            starts.push(data(column));
+        }
+        // SAFETY: as many elements of one type in each, side by side; the arrays outlive
+        // the view.
+        Ok(unsafe { Matrix::from_columns(starts, rows, kind) })
+    }
+}
+
 fn element_kind(array: &Bound<'_, PyUntypedArray>) -> PyResult<ElementKind> {
     let dtype = array.dtype();
     let native = dtype.byteorder()

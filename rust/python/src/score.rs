@@ -125,15 +125,17 @@ impl InvalidRows {
 /// Scores every row of `matrix` into `out`; reports invalid rows.
 #[pyfunction]
 #[pyo3(signature = (matrix, score, out, row_offset=0, progress=None))]
+#[allow(clippy::needless_pass_by_value, reason = "made for the call")]
 pub(crate) fn score(
     py: Python<'_>,
-    matrix: &Bound<'_, PyUntypedArray>,
+    matrix: parse::PyRows<'_>,
     score: &Score,
     out: &Bound<'_, PyUntypedArray>,
     row_offset: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Option<InvalidRows>> {
-    let view = parse::matrix(matrix)?;
+    let mut starts = Vec::new();
+    let view = matrix.view(&mut starts)?;
     // SAFETY: `out` was made for this call.
     let target = unsafe {
         if out.dtype().itemsize() == 4 {

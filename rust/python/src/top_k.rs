@@ -212,7 +212,7 @@ impl TopK {
     fn update(
         &self,
         py: Python<'_>,
-        matrix: Option<&Bound<'_, PyUntypedArray>>,
+        matrix: Option<parse::PyRows<'_>>,
         rows: usize,
         ids: Option<PyIds<'_>>,
         positions: Option<PyPlaces<'_>>,
@@ -220,7 +220,8 @@ impl TopK {
         skip_invalid: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Option<InvalidRows>> {
-        let matrix = matrix.map(parse::matrix).transpose()?;
+        let mut starts = Vec::new();
+        let matrix = matrix.as_ref().map(|m| m.view(&mut starts)).transpose()?;
         let exclude = match exclude {
             Some(mask) => Some(parse::slice::<u8>(mask, b"bu", "exclude")?),
             None => None,

@@ -28,6 +28,8 @@ pub(super) const RUN: usize = 16;
 const LINE: usize = 64;
 /// The most lanes a vector has.
 pub(super) const LANES: usize = 16;
+/// The most columns of narrow rows.
+const MOST: usize = 63;
 
 /// What a row is reduced to: four numbers, each kernel knows which.
 pub(crate) type Parts<V> = [V; 4];
@@ -338,15 +340,15 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     #[inline(always)]
     unsafe fn gather(&self, first: usize, len: usize, to: &mut [E]) {
         let cols = self.matrix.cols();
-        let step = self.matrix.col_stride();
-        let rows: [*const u8; LANES] =
-            std::array::from_fn(|i| self.matrix.row_ptr(self.rows.get(first + i.min(len - 1))));
+        let step = self.matrix.row_stride();
+        let rows: [isize; LANES] =
+            std::array::from_fn(|i| self.rows.get(first + i.min(len - 1)).cast_signed() * step);
         for col in 0..cols {
-            let offset = col.cast_signed() * step;
-            for (i, row) in rows[..len].iter().enumerate() {
+            let column = self.matrix.col_ptr(col);
+            for (i, offset) in rows[..len].iter().enumerate() {
                 // SAFETY: an element of the matrix.
                 to[i * cols + col] =
-                    unsafe { row.wrapping_offset(offset).cast::<E>().read_unaligned() };
+                    unsafe { column.wrapping_offset(*offset).cast::<E>().read_unaligned() };
             }
         }
     }
@@ -356,9 +358,9 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
     #[inline(always)]
     unsafe fn narrow<I: Isa>(&mut self) {
         let n = <P::Lanes<I>>::N;
+        let size = size_of::<E>().cast_signed();
         let mut first = 0;
         if let Rows::Range(start, len) = self.rows {
-            let size = size_of::<E>().cast_signed();
             let same_type = E::KIND == P::Elem::KIND;
             let contiguous = self.matrix.has_contiguous_rows();
             let cols = self.matrix.cols();
@@ -370,11 +372,14 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                     first += n;
                 }
             } else if self.matrix.row_stride() == size {
+                let mut starts = [std::ptr::null(); MOST];
+                for (col, column) in starts[..cols].iter_mut().enumerate() {
+                    *column = self.matrix.col_ptr(col);
+                }
                 while first + n <= len {
                     let columns = Columns::<P, E, I> {
-                        ptr: self.matrix.row_ptr(start + first),
-                        col_stride: self.matrix.col_stride(),
-                        cols,
+                        starts: &starts[..cols],
+                        row: start + first,
                         types: PhantomData,
                     };
                     let parts = self.kernel.reduce(&columns);
@@ -383,13 +388,28 @@ impl<P: Precision, E: LoadAs<P>, K: Kernel> Pass<'_, P, E, K> {
                 }
             }
         }
+        // Of columns that lie apart, rows that are listed or left over are copied.
+        let (cols, is_apart) = (self.matrix.cols(), self.matrix.is_apart());
+        let mut copy: Vec<E> = vec![E::ZERO; if is_apart { n * cols } else { 0 }];
+        let (contiguous, col_stride) = if is_apart {
+            (true, size)
+        } else {
+            (self.matrix.has_contiguous_rows(), self.matrix.col_stride())
+        };
         while first < self.rows.len() {
             let len = n.min(self.rows.len() - first);
+            let starts = if is_apart {
+                // SAFETY: copy has room for n rows.
+                unsafe { self.gather(first, len, &mut copy) };
+                Starts::Regular(copy.as_ptr().cast(), cols.cast_signed() * size)
+            } else {
+                self.starts(first, len, n)
+            };
             let tile = Tile::<P, E, I> {
-                starts: self.starts(first, len, n),
-                col_stride: self.matrix.col_stride(),
-                contiguous: self.matrix.has_contiguous_rows(),
-                cols: self.matrix.cols(),
+                starts,
+                col_stride,
+                contiguous,
+                cols,
                 types: PhantomData,
             };
             let parts = self.kernel.reduce(&tile);

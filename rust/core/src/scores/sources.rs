@@ -26,30 +26,30 @@ impl<V: Lanes> Source<V> for Pairs<V> {
     }
 }
 
-/// `N` rows whose columns lie side by side (Fortran order, or one column).
-pub(super) struct Columns<P, E, I> {
-    pub ptr: *const u8,
-    pub col_stride: isize,
-    pub cols: usize,
+/// `N` rows whose elements lie side by side in each column (Fortran order, one
+/// column, or columns that lie apart).
+pub(super) struct Columns<'a, P, E, I> {
+    /// Where the columns begin.
+    pub starts: &'a [*const u8],
+    /// The first of the rows.
+    pub row: usize,
     pub types: PhantomData<(P, E, I)>,
 }
 
-impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Columns<P, E, I> {
+impl<P: Precision, E: LoadAs<P>, I: Isa> Source<P::Lanes<I>> for Columns<'_, P, E, I> {
     #[inline(always)]
     fn fold<F: Fold<P::Lanes<I>>>(&self, fold: F) -> Parts<P::Lanes<I>> {
         // SAFETY: made behind dispatch, for N elements of each column.
         unsafe {
             let start = fold.start(<P::Lanes<I>>::new(P::Elem::default()));
             let mut total = start;
-            for first in (0..self.cols).step_by(RUN) {
+            for (i, run) in self.starts.chunks(RUN).enumerate() {
                 let mut parts = start;
-                for col in first..self.cols.min(first + RUN) {
-                    let at = self
-                        .ptr
-                        .wrapping_offset(col.cast_signed() * self.col_stride);
-                    parts = fold.step(parts, E::load::<I>(at.cast()));
+                for column in run {
+                    let at = column.cast::<E>().wrapping_add(self.row);
+                    parts = fold.step(parts, E::load::<I>(at));
                 }
-                total = if first == 0 {
+                total = if i == 0 {
                     parts
                 } else {
                     fold.join(total, parts)

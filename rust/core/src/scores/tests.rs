@@ -291,6 +291,13 @@ fn threads_and_chunks_do_not_change_a_bit() {
 }
 
 #[test]
+#[should_panic(expected = "for scores")]
+fn columns_that_lie_apart_have_no_stride() {
+    let pool = Pool::new(&[0.5_f32; 4], 2, pools::Layout::Apart);
+    let _ = pool.matrix().col_stride();
+}
+
+#[test]
 fn a_cancelled_pass_says_so() {
     let (cancel, done) = (AtomicBool::new(true), AtomicUsize::new(0));
     let exec = Exec {

@@ -174,9 +174,16 @@ impl Case<'_> {
         Selector::new(self.criterion, self.k, self.ties, exclude_ids.clone())
     }
 
-    fn part(&self, rows: &Range<usize>) -> Matrix<'_> {
+    /// Some rows; `columns` is for where theirs begin.
+    fn part<'a>(&'a self, rows: &Range<usize>, columns: &'a mut Vec<*const u8>) -> Matrix<'a> {
         let m = &self.matrix;
         let start = if rows.is_empty() { 0 } else { rows.start };
+        if m.is_apart() {
+            let offset = start.cast_signed() * m.row_stride();
+            columns.extend((0..m.cols()).map(|col| m.col_ptr(col).wrapping_offset(offset)));
+            // SAFETY: some rows of columns.
+            return unsafe { Matrix::from_columns(columns, rows.len(), m.kind()) };
+        }
         let shape = (rows.len(), m.cols());
         let strides = (m.row_stride(), m.col_stride());
         // SAFETY: some rows of a matrix.
@@ -190,8 +197,9 @@ impl Case<'_> {
         rows: Range<usize>,
         ids: S,
     ) -> Result<Option<InvalidRows>> {
+        let mut columns = Vec::new();
         let chunk = Chunk {
-            matrix: Some(self.part(&rows)),
+            matrix: Some(self.part(&rows, &mut columns)),
             rows: rows.len(),
             exclude: self.mask.as_ref().map(|mask| &mask[rows]),
             skip_invalid: self.skip_invalid,
@@ -279,7 +287,14 @@ fn check_pool<E: Element>(
     }
     let labels = matches!(score.task, Task::Multilabel(_)) && score.temperature.is_some();
     let bad = |row: usize| invalid[row] && !labels;
-    let matrix = Matrix::from_slice(&values, rows, cols).expect("fits");
+    let plain = Matrix::from_slice(&values, rows, cols).expect("fits");
+    let transposed: Vec<E> = (0..cols * rows)
+        .map(|i| values[i % rows * cols + i / rows])
+        .collect();
+    let columns: Vec<*const u8> = transposed.chunks(rows).map(|x| x.as_ptr().cast()).collect();
+    // SAFETY: as many elements as rows in each.
+    let apart = unsafe { Matrix::from_columns(&columns, rows, E::KIND) };
+    let matrix = [plain, apart][rng.below(2)];
     let mask: Option<Vec<u8>> =
         (rng.below(2) == 0).then(|| (0..rows).map(|_| u8::from(rng.below(4) == 0)).collect());
     let masked = |row: usize| mask.as_ref().is_some_and(|mask| mask[row] != 0);
@@ -294,7 +309,7 @@ fn check_pool<E: Element>(
         mask: mask.clone(),
         skip_invalid: true,
     };
-    let plain = double(&score, &matrix);
+    let plain = double(&score, &plain);
     let dropped: HashSet<usize> = (0..rng.below(2) * rows / 5)
         .map(|_| rng.below(rows))
         .collect();

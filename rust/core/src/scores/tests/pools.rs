@@ -203,9 +203,11 @@ pub(crate) enum Layout {
     Mirrored,
     /// C order from an odd address.
     Odd,
+    /// Columns here and there, the last one first.
+    Apart,
 }
 
-pub(crate) const LAYOUTS: [Layout; 7] = [
+pub(crate) const LAYOUTS: [Layout; 8] = [
     Layout::C,
     Layout::Gaps,
     Layout::Fortran,
@@ -213,6 +215,7 @@ pub(crate) const LAYOUTS: [Layout; 7] = [
     Layout::Reversed,
     Layout::Mirrored,
     Layout::Odd,
+    Layout::Apart,
 ];
 
 /// A pool that owns its memory.
@@ -221,12 +224,17 @@ pub(crate) struct Pool<E> {
     origin: usize,
     shape: (usize, usize),
     strides: (isize, isize),
+    /// Where columns that lie apart begin.
+    columns: Vec<*const u8>,
     element: std::marker::PhantomData<E>,
 }
 
 impl<E: Number> Pool<E> {
     pub(crate) fn new(values: &[E], cols: usize, layout: Layout) -> Self {
         let rows = values.len() / cols;
+        if layout == Layout::Apart {
+            return Self::apart(values, rows, cols);
+        }
         let size = size_of::<E>().cast_signed();
         let (r, c) = (rows.cast_signed(), cols.cast_signed());
         let (row, col) = match layout {
@@ -236,6 +244,7 @@ impl<E: Number> Pool<E> {
             Layout::Strided => (3 * c + 2, 3),
             Layout::Reversed => (-c, 1),
             Layout::Mirrored => (-c, -1),
+            Layout::Apart => unreachable!("made above"),
         };
         let (row, col) = (row * size, col * size);
         let ends = [(r - 1).max(0) * row, (c - 1) * col];
@@ -247,6 +256,7 @@ impl<E: Number> Pool<E> {
             origin: origin.cast_unsigned(),
             shape: (rows, cols),
             strides: (row, col),
+            columns: Vec::new(),
             element: std::marker::PhantomData,
         };
         for (i, x) in values.iter().enumerate() {
@@ -257,7 +267,36 @@ impl<E: Number> Pool<E> {
         pool
     }
 
+    fn apart(values: &[E], rows: usize, cols: usize) -> Self {
+        let len = rows * size_of::<E>();
+        let gaps: usize = (1..cols).map(|col| col % 3).sum();
+        let memory = Fenced::new(cols * len + gaps);
+        let (mut columns, mut at) = (vec![std::ptr::null(); cols], 0);
+        for col in (0..cols).rev() {
+            let start = memory.start.wrapping_add(at);
+            for row in 0..rows {
+                let to = start.cast::<E>().wrapping_add(row);
+                // SAFETY: the memory has room for all columns and the gaps between.
+                unsafe { to.write_unaligned(values[row * cols + col]) };
+            }
+            columns[col] = start.cast_const();
+            at += len + col % 3;
+        }
+        Self {
+            memory,
+            origin: 0,
+            shape: (rows, cols),
+            strides: (0, 0),
+            columns,
+            element: std::marker::PhantomData,
+        }
+    }
+
     pub(crate) fn matrix(&self) -> Matrix<'_> {
+        if !self.columns.is_empty() {
+            // SAFETY: the memory holds all columns and is borrowed.
+            return unsafe { Matrix::from_columns(&self.columns, self.shape.0, E::KIND) };
+        }
         // SAFETY: the memory holds all elements and is borrowed.
         unsafe {
             let origin = self.memory.start.add(self.origin);
