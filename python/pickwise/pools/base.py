@@ -154,6 +154,10 @@ def rows_per_call(row_bytes: int) -> int:
     return max(32, min(CHUNK_BYTES // max(row_bytes, 1), 1 << 16))
 
 
-def rows_per_chunk(row_bytes: int) -> int:
-    """Return how many rows of this size to read at once: a multiple of 1024, so that chunks stay aligned."""
-    return max(1024, min(CHUNK_BYTES // max(row_bytes, 1), 1 << 17) // 1024 * 1024)
+def rows_per_chunk(row_bytes: int, *, copied: bool = True) -> int:
+    """Return how many rows of this size to read at once: a multiple of 1024, so that chunks stay aligned.
+
+    What is scored where a decoder has put it, and not copied, may be larger: decoders are slow with small batches.
+    """
+    size, most = (CHUNK_BYTES, 1 << 17) if copied else (16 * CHUNK_BYTES, 1 << 20)
+    return max(1024, min(size // max(row_bytes, 1), most) // 1024 * 1024)

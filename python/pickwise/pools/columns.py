@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pickwise import arrow
-from pickwise.arrays import ColumnMatrix
+from pickwise.arrays import MOST_APART, ColumnMatrix
 from pickwise.pools.base import Chunk, rows_per_chunk
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Columns:
     @property
     def step(self) -> int:
         """The rows to read at once."""
-        return rows_per_chunk(self.row_bytes)
+        is_copied = len(self.probabilities) > MOST_APART
+        return rows_per_chunk(self.row_bytes, copied=is_copied)
 
     def matrices(self, rows: int) -> Matrices:
         """Make what turns batches of at most so many rows into chunks."""
