@@ -158,6 +158,9 @@ def test_rows_of_a_frame_are_counted_across_blocks(monkeypatch):
     frame.loc[[250, 251, 999], 1] = np.nan
     with pytest.raises(ValueError, match=r"row 250 holds nan in column 1, .*; 3 of 1000 rows are invalid"):
         pw.entropy(frame)
+    with pytest.raises(ValueError, match=r"row 250 holds nan in column 1, .*; 3 of 1000 rows are invalid"):
+        pw.select(frame, 3)
+    monkeypatch.setattr("pickwise.arrays.MOST_APART", 3)
     with pytest.raises(ValueError, match=r"row 250 holds nan in column 1, .*; 2 of the first 300 rows are invalid"):
         pw.select(frame, 3)
 
