@@ -95,7 +95,7 @@ def bench_ray_tasks(race, files) -> None:
     k = rows // 1000
     pool = pw.pools.open_pool(files)
     strategy = pw.Entropy()
-    intake = Taking(strategy, None, None, "pool", samples=True)
+    intake = Taking(strategy, None, None, "pool", sampled=0)
     shared = pw.Reducer(strategy, k), intake, False, 1, True
 
     def taken(number):
