@@ -176,7 +176,7 @@ class _OneFile(Pool):
 
 
 def _chunks(parts: Sequence[Part]) -> Generator[Chunk, None, None]:
-    with closing(read(parts)) as items:
+    with closing(read(parts, readers=1)) as items:  # there is one for each member
         for part, item in items:
             if isinstance(item, Exception):
                 raise item

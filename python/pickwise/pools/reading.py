@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pickwise.threads import get_num_threads
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Sequence
 
     from pickwise.pools.base import Part
 
@@ -17,6 +20,9 @@ T = TypeVar("T")
 
 DEPTH = 2
 """Items read but not yet taken."""
+
+READERS = 4
+"""Threads that read parts side by side: more save little, and each holds a few batches."""
 
 BUFFERS = DEPTH + 2
 """Buffers a source may fill in turn: those waiting, the one being filled and the one the caller holds."""
@@ -33,23 +39,36 @@ def is_of_model(error: BaseException) -> bool:
 
 
 class Clock:
-    """Adds up the seconds in which a reader is at work."""
+    """Adds up the seconds in which readers are at work."""
 
-    seconds = 0.0
+    def __init__(self) -> None:
+        self._readers: list[list[float]] = []
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return sum(seconds for (seconds,) in self._readers)
+
+    def reader(self) -> list[float]:
+        """Return what a reader of its own adds to."""
+        self._readers.append([0.0])
+        return self._readers[-1]
 
 
 def read(
-    parts: Iterable[Part], *, ahead: bool = True, clock: Clock | None = None
+    parts: Sequence[Part], *, ahead: bool = True, clock: Clock | None = None, readers: int = READERS
 ) -> Generator[tuple[Part, Any], None, None]:
     """Read parts in order, one after the other.
 
     Parameters
     ----------
-    parts : iterable of Part
+    parts : sequence of Part
     ahead : bool
-        Whether a thread reads ahead, into the next part as well.
+        Whether threads read ahead, each every so many parts: as many as score, but no more than `readers`.
     clock : Clock, optional
         What is told how long it took.
+    readers : int
+        The most threads.
 
     Yields
     ------
@@ -57,31 +76,45 @@ def read(
         A batch of the part; None at its end; an exception that ended it early. What is no fault of the data, such as an
         interrupt, is raised.
     """
+    clock = Clock() if clock is None else clock
+    if not ahead:
+        yield from _in_turn(parts, clock.reader())
+        return
+    count = max(1, min(readers, len(parts), get_num_threads()))
+    with ExitStack() as stack:
+        depth = DEPTH if count == 1 else 1
+        streams = [
+            stack.enter_context(closing(read_ahead(partial(_in_turn, parts[first::count], clock.reader()), depth)))
+            for first in range(count)
+        ]
+        for number in range(len(parts)):
+            for part, item in streams[number % count]:
+                yield part, item
+                if item is None or isinstance(item, Exception):
+                    break
 
-    def items() -> Generator[tuple[Part, Any], None, None]:
-        for part in parts:
-            try:
-                with closing(part.batches()) as batches:
-                    while (batch := _next(batches, clock)) is not None:
-                        yield part, batch
-            except (ValueError, TypeError, OSError) as error:
-                yield part, error
-            else:
-                yield part, None
 
-    return read_ahead(items) if ahead else items()
+def _in_turn(parts: Sequence[Part], seconds: list[float]) -> Generator[tuple[Part, Any], None, None]:
+    for part in parts:
+        try:
+            with closing(part.batches()) as batches:
+                while (batch := _next(batches, seconds)) is not None:
+                    yield part, batch
+        except (ValueError, TypeError, OSError) as error:
+            yield part, error
+        else:
+            yield part, None
 
 
-def _next(batches: Generator[Any, None, None], clock: Clock | None) -> Any:
+def _next(batches: Generator[Any, None, None], seconds: list[float]) -> Any:
     began = time.perf_counter()
     batch = next(batches, None)
-    if clock is not None:
-        clock.seconds += time.perf_counter() - began
+    seconds[0] += time.perf_counter() - began
     return batch
 
 
-def read_ahead(source: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
-    """Run a generator in a thread of its own, at most `DEPTH` items ahead.
+def read_ahead(source: Callable[[], Generator[T, None, None]], depth: int = DEPTH) -> Generator[T, None, None]:
+    """Run a generator in a thread of its own, at most `depth` items ahead.
 
     A source that fills `BUFFERS` buffers in turn never overwrites one that the caller still holds.
 
@@ -89,6 +122,8 @@ def read_ahead(source: Callable[[], Generator[T, None, None]]) -> Generator[T, N
     ----------
     source : callable
         Makes the generator; it is made, run and closed in the thread.
+    depth : int
+        Items read but not yet taken, at most `DEPTH`.
 
     Yields
     ------
@@ -96,7 +131,7 @@ def read_ahead(source: Callable[[], Generator[T, None, None]]) -> Generator[T, N
         What the source yields, in order. Its exception, if it raises one, is raised here.
     """
     items: SimpleQueue[T | _End] = SimpleQueue()
-    room = threading.Semaphore(DEPTH)
+    room = threading.Semaphore(depth)
     stop = threading.Event()
 
     def run() -> None:
