@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pickwise._native import __version__
-from pickwise.batch import batch_bald
 from pickwise.build import build_info, warn_of_debug_build
 from pickwise.committee import (
     bald,
@@ -28,7 +27,6 @@ from pickwise.committee import (
 from pickwise.diversity import k_center, kmeans_plusplus
 from pickwise.explanation import Explanation
 from pickwise.multilabel import max_loss, mean_max_loss, mmc
-from pickwise.pools.predictions import predict
 from pickwise.ragged import aggregate
 from pickwise.reducer import Reducer, reducer
 from pickwise.result import Batch, Cover
@@ -167,23 +165,27 @@ __all__ = [
     "vote_entropy",
 ]
 
+# What few use is loaded when it is, so that importing pickwise takes less than a tenth of a second.
+_LATER = {"CoverReducer": "coreset", "batch_bald": "batch", "predict": "pools.predictions"}
+
 if TYPE_CHECKING:
     # Not in __all__: import * would hide the library of this name.
     from pickwise import polars as polars
+    from pickwise.batch import batch_bald
     from pickwise.coreset import CoverReducer
+    from pickwise.pools.predictions import predict
 
 
 def __getattr__(name: str) -> Any:
-    # What few use is loaded when it is: importing pickwise takes less than a tenth of a second.
     if name == "polars":
         return import_module("pickwise.polars")
-    if name == "CoverReducer":
-        return import_module("pickwise.coreset").CoverReducer
+    if name in _LATER:
+        return getattr(import_module(f"pickwise.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "CoverReducer", "polars"})
+    return sorted({*globals(), *_LATER, "polars"})
 
 
 warn_of_debug_build()

@@ -223,6 +223,15 @@ def places(rows: NDArray[np.int64], positions: NDArray[np.int64], name: str) -> 
     return np.searchsorted(positions, rows)
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What `select` was given beside a pool, for strategies that choose rows together."""
+
+    embeddings: Any
+    labelled: Any
+    wishes: Wishes
+
+
 def predicted_classes(rows: Rows, *, from_logits: bool) -> NDArray[np.int64]:
     """Find the most probable class of each row, of several the lowest."""
     votes = np.empty(rows.shape[0], np.uint32)

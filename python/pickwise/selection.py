@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pickwise.arrays import as_scores
-from pickwise.batch import pick_together
-from pickwise.constrained import rank_within
 from pickwise.explanation import keeping_rows
-from pickwise.limits import Wishes
+from pickwise.limits import Beside, Wishes
 from pickwise.options import Invalid, RandomState, Ties, as_k
 from pickwise.points import warn
 from pickwise.pools.records import refuse_positions
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
-from pickwise.spreading import Beside, spread
 from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve
 
 if TYPE_CHECKING:
@@ -248,17 +245,23 @@ def select(
 def _selected(chosen: Strategy, pool: Any, k: int | None, request: Request, beside: Beside) -> Selection:
     """Select by a strategy of any kind."""
     if isinstance(chosen, Joint):
+        from pickwise.spreading import spread
+
         return spread(chosen, pool, k, request, beside)
     both = {"embeddings": beside.embeddings, "labelled": beside.labelled}
     for name, value in both.items():
         if value is not None and beside.wishes.min_distance is None:
             raise TypeError(f"{name}: expected None with {chosen.name}, which has no use for it")
     if isinstance(chosen, BatchBALD):
+        from pickwise.batch import pick_together
+
         return pick_together(chosen, pool, k, request, beside.wishes, **both)
     assert isinstance(chosen, (Ranking, SoftRank))  # noqa: S101 - a strategy is one of these
     ranking = chosen.ranking if isinstance(chosen, SoftRank) else chosen
     source = open_source(pool, ranking, request)
     if not beside.wishes.is_empty:
+        from pickwise.constrained import rank_within
+
         return rank_within(chosen, source, k, request, beside.wishes, pool=pool, **both)
     assert k is not None  # noqa: S101 - a budget is a wish
     if isinstance(chosen, SoftRank):

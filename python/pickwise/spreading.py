@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from pickwise.constrained import MORE, Votes
 from pickwise.engines import Local, as_engine
 from pickwise.gathering import as_matrix, collect, gather, open_embeddings
 from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
-from pickwise.limits import places
+from pickwise.limits import Beside, places
 from pickwise.options import as_seed, one_of, too_few
 from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
 from pickwise.pools import Pool, is_path_like
@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from pickwise.progress import CoverProgress, Progress
     from pickwise.result import Batch, Selection
     from pickwise.strategies import Joint, Ranking
-
-
-@dataclass(frozen=True, eq=False)
-class Beside:
-    """What `select` was given beside a pool, for strategies that choose rows together."""
-
-    embeddings: Any
-    labelled: Any
-    wishes: Wishes
 
 
 def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:

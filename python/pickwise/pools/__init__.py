@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pickwise.arrays import is_array_like
 from pickwise.options import one_of
 from pickwise.pools.base import Chunk, Part, Pool
-from pickwise.pools.columns import choose_columns, refuse_columns
-from pickwise.pools.members import choose_members
 from pickwise.pools.paths import PathLike, find_files, is_alone, is_path_like
 
 if TYPE_CHECKING:
@@ -69,6 +67,8 @@ def open_pool(
     TypeError
         For anything else, and for columns of what has none.
     """
+    from pickwise.pools.columns import refuse_columns
+
     if isinstance(pool, Pool):
         refuse_columns("a pool that is open", probabilities=probabilities, id=id, filters=filters)
         return pool
@@ -118,6 +118,8 @@ def _open_files(
     *,
     committee: bool,
 ) -> Pool:
+    from pickwise.pools.columns import refuse_columns
+
     kind, files = find_files(pool)
     if kind == ".parquet":
         from pickwise.pools.parquet import ParquetPool
@@ -141,4 +143,7 @@ def _open_files(
 
 
 def _chooser(*, committee: bool) -> Callable[..., Any]:
+    from pickwise.pools.columns import choose_columns
+    from pickwise.pools.members import choose_members
+
     return choose_members if committee else choose_columns

@@ -79,8 +79,8 @@ impl<'a> Matrix<'a> {
 
     /// A view of columns that lie anywhere, each of `rows` elements side by side.
     ///
-    /// Scores and selections by a score read it. All else asks for
-    /// [`Matrix::col_stride`], of which there is none, and panics.
+    /// Scores and selections by a score read it. All else asks for the bytes from
+    /// one column to the next, which there are not, and panics.
     ///
     /// # Safety
     /// Every column must be readable for `rows` elements for `'a`.
