@@ -7,7 +7,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::*;
 use crate::element::{bf16, f16};
-use crate::scores::tests::pools::{Kind, LAYOUTS, Number, Pool, Rng, as_elements, rows_of};
+use crate::scores::tests::pools::{Kind, LAYOUTS, Layout, Number, Pool, Rng, as_elements, rows_of};
 
 const MEASURES: [Measure; 3] = [
     Measure::Disagreement,
@@ -143,7 +143,9 @@ fn check<E: Number>(shape: (usize, usize, usize), temperature: Option<f64>, seed
                     "row {row} of {shape:?} {committee:?}: {got}, not {want}"
                 );
             }
-            for (i, layout) in LAYOUTS.into_iter().enumerate() {
+            // Members are copied where their columns lie apart.
+            let layouts = LAYOUTS.into_iter().filter(|x| *x != Layout::Apart);
+            for (i, layout) in layouts.enumerate() {
                 let pools = in_layout(layout);
                 let members: Vec<Matrix<'_>> = pools.iter().map(Pool::matrix).collect();
                 for simd in Simd::available() {
