@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import socket
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -104,23 +105,21 @@ class Ray(Engine):
             # What nothing is merged with stays exact.
             shared = ray.put((reducer, intake, skip_failed, self.num_cpus, len(groups) > 1))
             take = ray.remote(_take).options(num_cpus=self.num_cpus, num_returns=2)
-            pairs = [take.remote(shared, group) for group in groups]
-            states, counts = [state for state, _ in pairs], [rows for _, rows in pairs]
+            # No more than keep all busy: after an error no others begin.
+            most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)) // self.num_cpus)
+            flying: deque[tuple[Any, Any]] = deque()
+            tasks = _handed_out(take, shared, groups, flying, most)
             reducer = reducer if begun is None else begun
             try:
                 if at_end is not None:
-                    return self._merge_here(ray, reducer, zip(groups, states, counts, strict=True), report, at_end)
-                root, total = _tree(ray, states), Report()
-                del states, pairs  # those that are merged need not be kept
-                for rows in _as_they_come(ray, counts):
-                    if report is not None:
-                        report(rows)
+                    return self._merge_here(ray, reducer, zip(groups, tasks, strict=True), report, at_end)
+                root, total = _tree(ray, _merged(ray, tasks, report)), Report()
                 if root is not None:
                     merged, total = _got(ray, root)
                     reducer.merge(merged)
-            except BaseException:
-                for ref in counts:
-                    ray.cancel(ref)
+            except KeyboardInterrupt:
+                for _, count in flying:
+                    ray.cancel(count)
                 raise
             return reducer, total
 
@@ -206,13 +205,13 @@ class Ray(Engine):
         self,
         ray: Any,
         reducer: R,
-        tasks: Iterable[tuple[Sequence[Part], Any, Any]],
+        tasks: Iterable[tuple[Sequence[Part], tuple[Any, Any]]],
         report: Callable[[int], object] | None,
         at_end: Callable[[Sequence[Part], R, Report], object],
     ) -> tuple[R, Report]:
         """Merge states in the order of their parts, and tell of each."""
         total = Report()
-        for group, state, rows in tasks:
+        for group, (state, rows) in tasks:
             _rows_of(_got(ray, rows))
             taken, seen = _got(ray, state)
             total.merge(seen)
@@ -287,13 +286,33 @@ def _tree(ray: Any, states: Sequence[Any]) -> Any:
     return states[0] if states else None
 
 
-def _as_they_come(ray: Any, counts: Sequence[Any]) -> Iterator[int]:
-    """Yield how many rows are done, until all are."""
-    rows, waiting = 0, list(counts)
-    while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=min(len(waiting), _FAN_IN), timeout=_WAIT)
-        rows += sum(map(_rows_of, ray.get(ready)))
-        yield rows
+def _handed_out(
+    take: Any, shared: Any, groups: Sequence[Sequence[Part]], flying: deque[tuple[Any, Any]], most: int
+) -> Iterator[tuple[Any, Any]]:
+    """Hand out tasks, so many at a time, and yield the state of each and how many rows it has, in order."""
+    for group in groups:
+        flying.append(take.remote(shared, group))
+        if len(flying) >= most:
+            yield flying[0]
+            flying.popleft()
+    while flying:
+        yield flying[0]
+        flying.popleft()
+
+
+def _merged(ray: Any, tasks: Iterator[tuple[Any, Any]], report: Callable[[int], object] | None) -> list[Any]:
+    """Wait for tasks, and let their states be merged, so many at a time."""
+    merge = ray.remote(_merge)
+    rows, states, merged = 0, [], []
+    for state, count in tasks:
+        rows += _rows_of(_got(ray, count))
+        if report is not None:
+            report(rows)
+        states.append(state)
+        if len(states) == _FAN_IN:
+            merged.append(merge.remote(*states))
+            states = []
+    return [*merged, merge.remote(*states)] if states else merged
 
 
 def _rows_of(done: int | Exception) -> int:
