@@ -201,8 +201,7 @@ class PredictedPart(Part):
         self._batch_size = batch_size
         self.name, self.rows, self.size = part.name, part.rows, part.size
         self.travels, self.is_in_order = part.travels, part.is_in_order
-        if hasattr(part, "file"):
-            self.file = part.file
+        self.file = part.file
 
     def batches(self) -> Generator[tuple[int, Chunk], None, None]:
         """Read the rows, in batches for the model."""
