@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pickwise import arrow
@@ -66,7 +67,7 @@ def records_of(table: Any) -> Records:
     return StreamRecords(table)
 
 
-class Records:
+class Records(ABC):
     """A table as record batches.
 
     Attributes
@@ -85,12 +86,12 @@ class Records:
     schema: Any
     rows: int | None = None
 
+    @abstractmethod
     def batches(self, names: Sequence[str], step: int, filters: Filter | None) -> Iterator[Any]:
         """Go through some columns, in batches of about `step` rows where it has a choice.
 
         Rows of which it is known that they do not pass need not be read: their number stands for them.
         """
-        raise NotImplementedError
 
 
 class TableRecords(Records):
