@@ -105,23 +105,17 @@ class Ray(Engine):
             # What nothing is merged with stays exact.
             shared = ray.put((reducer, intake, skip_failed, self.num_cpus, len(groups) > 1))
             take = ray.remote(_take).options(num_cpus=self.num_cpus, num_returns=2)
-            # No more than keep all busy: after an error no others begin.
+            # No more than keep all busy: after an error or an interrupt no others begin. Those that have begun are left
+            # to end, because to cancel one that is about to begin may abort this process (Ray 2.60).
             most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)) // self.num_cpus)
-            flying: deque[tuple[Any, Any]] = deque()
-            tasks = _handed_out(take, shared, groups, flying, most)
+            tasks = _handed_out(take, shared, groups, most)
             reducer = reducer if begun is None else begun
-            try:
-                if at_end is not None:
-                    return self._merge_here(ray, reducer, zip(groups, tasks, strict=True), report, at_end)
-                root, total = _tree(ray, _merged(ray, tasks, report)), Report()
-                if root is not None:
-                    merged, total = _got(ray, root)
-                    reducer.merge(merged)
-            except KeyboardInterrupt:
-                # Those that run. To cancel what is about to begin may abort this process (Ray 2.60).
-                for _, count in [*flying][: most // 2]:
-                    ray.cancel(count)
-                raise
+            if at_end is not None:
+                return self._merge_here(ray, reducer, zip(groups, tasks, strict=True), report, at_end)
+            root, total = _tree(ray, _merged(ray, tasks, report)), Report()
+            if root is not None:
+                merged, total = _got(ray, root)
+                reducer.merge(merged)
             return reducer, total
 
     def cover(
@@ -287,18 +281,14 @@ def _tree(ray: Any, states: Sequence[Any]) -> Any:
     return states[0] if states else None
 
 
-def _handed_out(
-    take: Any, shared: Any, groups: Sequence[Sequence[Part]], flying: deque[tuple[Any, Any]], most: int
-) -> Iterator[tuple[Any, Any]]:
+def _handed_out(take: Any, shared: Any, groups: Iterable[Sequence[Part]], most: int) -> Iterator[tuple[Any, Any]]:
     """Hand out tasks, so many at a time, and yield the state of each and how many rows it has, in order."""
+    flying: deque[tuple[Any, Any]] = deque()
     for group in groups:
         flying.append(take.remote(shared, group))
         if len(flying) >= most:
-            yield flying[0]
-            flying.popleft()
-    while flying:
-        yield flying[0]
-        flying.popleft()
+            yield flying.popleft()
+    yield from flying
 
 
 def _merged(ray: Any, tasks: Iterator[tuple[Any, Any]], report: Callable[[int], object] | None) -> list[Any]:
