@@ -110,6 +110,7 @@ __all__ = [
     "PowerSampling",
     "PredictiveEntropy",
     "ProbCover",
+    "Project",
     "Random",
     "RankedBatch",
     "Ratio",
@@ -166,13 +167,14 @@ __all__ = [
 ]
 
 # What few use is loaded when it is, so that importing pickwise takes about a tenth of a second more than NumPy.
-_LATER = {"CoverReducer": "coreset", "batch_bald": "batch", "predict": "pools.predictions"}
+_LATER = {"CoverReducer": "coreset", "Project": "loop", "batch_bald": "batch", "predict": "pools.predictions"}
 
 if TYPE_CHECKING:
     # Not in __all__: import * would hide the library of this name.
     from pickwise import polars as polars
     from pickwise.batch import batch_bald
     from pickwise.coreset import CoverReducer
+    from pickwise.loop import Project
     from pickwise.pools.predictions import predict
 
 

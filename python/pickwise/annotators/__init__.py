@@ -1,0 +1,22 @@
+"""Who labels: known labels, a function, people who work on files."""
+
+from __future__ import annotations
+
+from pickwise.annotators.answers import read_answers
+from pickwise.annotators.base import KINDS, Annotation, Annotator, Kind, RowId, Task
+from pickwise.annotators.callback import CallbackAnnotator
+from pickwise.annotators.files import FileAnnotator
+from pickwise.annotators.simulated import SimulatedAnnotators
+
+__all__ = [
+    "KINDS",
+    "Annotation",
+    "Annotator",
+    "CallbackAnnotator",
+    "FileAnnotator",
+    "Kind",
+    "RowId",
+    "SimulatedAnnotators",
+    "Task",
+    "read_answers",
+]

@@ -1,0 +1,38 @@
+"""The loop: train, predict, select, annotate, retrain, again; it goes on where it was, whatever ends the process."""
+
+from __future__ import annotations
+
+from pickwise.loop.history import Round, State
+from pickwise.loop.models import ExternalModel, FunctionModel, SklearnModel
+from pickwise.loop.project import Project
+from pickwise.loop.stopping import (
+    Budget,
+    ClassificationChange,
+    Criterion,
+    DeltaF,
+    OverallUncertainty,
+    Plateau,
+    Rounds,
+    StabilizingPredictions,
+    Target,
+    Time,
+)
+
+__all__ = [
+    "Budget",
+    "ClassificationChange",
+    "Criterion",
+    "DeltaF",
+    "ExternalModel",
+    "FunctionModel",
+    "OverallUncertainty",
+    "Plateau",
+    "Project",
+    "Round",
+    "Rounds",
+    "SklearnModel",
+    "StabilizingPredictions",
+    "State",
+    "Target",
+    "Time",
+]

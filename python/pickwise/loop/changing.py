@@ -1,0 +1,88 @@
+"""The pool changes: what is new about it, and what follows from that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.loop.answering import labelled
+from pickwise.loop.carried import carry
+from pickwise.loop.data import open_data
+from pickwise.loop.drift import Drift, compare
+from pickwise.loop.ledger import event_number, log
+from pickwise.loop.store import set_fact
+from pickwise.loop.training import look
+
+if TYPE_CHECKING:
+    from pickwise.annotators.base import RowId
+    from pickwise.loop.context import Context
+    from pickwise.loop.data import PoolData
+
+
+def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> Drift | None:
+    """Take another pool; see `Project.replace_pool`."""
+    settings, before = context.settings, context.data
+    if before is None:
+        raise TypeError("pool: expected a project that has one; predictions of another pool are handed over to fit")
+    data = open_data(pool, ids=ids, id=settings.id, columns=settings.columns)
+    if data.id_type != settings.ids:
+        raise TypeError(f"ids: expected {settings.ids}, as those of the pool before, got {data.id_type}")
+    known = labelled(context).ids + labelled(context, held_out=True).ids
+    _refuse_moved(before, data, known)
+    profile = look(context)
+    gone = data.unknown(known)
+    if gone:
+        carry(context.folder, before, [name for name in known if name in set(gone)])
+    embedded = _labelled_embeddings(context, known)
+    path = str(pool) if isinstance(pool, str) or hasattr(pool, "__fspath__") else None
+    context.data, context.embeddings, context.probe = data, embeddings, {}
+    after = look(context)
+    drift = None
+    if profile is not None and after is not None:
+        comparable = profile.embeddings is not None and after.embeddings is not None
+        drift = compare(profile, after, embedded if comparable else None)
+    fingerprint = data.fingerprint()
+    # The settings first: a pool that the database does not know yet is refused with a way on.
+    context.settings = settings.changed(pool=path, embeddings=embeddings if isinstance(embeddings, str) else None)
+    context.settings.write(context.folder)
+    with context.store.write() as connection:
+        set_fact(connection, "fingerprint", fingerprint)
+        if drift is not None:
+            set_fact(connection, "drift", drift.to_dict())
+            drifts = [*(context_drifts(context)), drift.to_dict()]
+            set_fact(connection, "drifts", drifts)
+        if drift is not None and drift.is_large(settings.drift_threshold):
+            set_fact(connection, "new_region", settings.drift_share)
+            set_fact(connection, "stopped", None)
+        body = {"pool": fingerprint, "carried": len(gone), "drift": None if drift is None else drift.to_dict()}
+        log(connection, "pool", f"pool:{event_number(connection)}:{fingerprint}", body=body)
+    return drift
+
+
+def context_drifts(context: Context) -> list[dict[str, Any]]:
+    """Read all comparisons of pools so far, the oldest first."""
+    from pickwise.loop.store import get_fact
+
+    with context.store.read() as connection:
+        return list(get_fact(connection, "drifts") or [])
+
+
+def _refuse_moved(before: PoolData, after: PoolData, known: list[RowId]) -> None:
+    """Refuse a pool whose rows are known by their positions, where other rows are at those of labelled ones."""
+    if before.ids is not None or before.id is not None or not known:
+        return
+    inside = [name for name in known if not after.unknown([name])]
+    old, new = np.asarray(before.take(inside)), np.asarray(after.take(inside))
+    if old.shape == new.shape and np.array_equal(old, new) and len(inside) == len(known):
+        return
+    raise ValueError(
+        "pool: rows are known by their positions, and other rows are now where labelled ones were; append new rows to "
+        "the old ones, or make a project whose rows have ids="
+    )
+
+
+def _labelled_embeddings(context: Context, known: list[RowId]) -> Any:
+    from pickwise.loop.training import embeddings_of
+
+    return embeddings_of(context, known) if known else None

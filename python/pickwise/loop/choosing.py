@@ -1,0 +1,210 @@
+"""Which rows the next round asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.loop.models.external import ExternalModel
+from pickwise.selection import select
+from pickwise.strategies import BatchBALD, Joint, KCenter, Ranking, Strategy
+from pickwise.strategies.base import as_option
+from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY, greedy_xy, greedy_y
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pickwise.annotators.base import RowId
+    from pickwise.loop.context import Context
+    from pickwise.loop.data import PoolData
+    from pickwise.result import Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What was asked for, labelled or held out.
+
+    Attributes
+    ----------
+    ids : sequence
+        All of it; none of them is chosen again.
+    labelled : sequence
+        Those that a model may learn from.
+    targets : ndarray or None
+        Their labels in regression, in the same order.
+    """
+
+    ids: Sequence[RowId]
+    labelled: Sequence[RowId]
+    targets: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows, best first, and what they were chosen by."""
+
+    selection: Selection | None
+    strategy: dict[str, Any]
+    wanted: list[tuple[str, float, str]]
+
+
+def choose(context: Context, k: int, *, seed: int, known: Known, new_region: float = 0.0) -> Chosen:
+    """Choose up to `k` rows of the pool.
+
+    Parameters
+    ----------
+    context : Context
+    k : int
+    seed : int
+        Of whatever is drawn.
+    known : Known
+    new_region : float
+        The share of rows that are chosen for being far from all labelled ones.
+    """
+    settings = context.settings
+    is_first = context.model is None or (context.model.trains and context.model_round is None)
+    strategy = settings.initial_strategy if is_first else settings.strategy
+    reserved = round(k * new_region)
+    ids, wanted, selection = list(known.ids), [], None
+    written: dict[str, Any] = _written(strategy)
+    if reserved:
+        far = _far(context, reserved, seed, known)
+        wanted += [(context.as_row(name), float(score), "new region") for name, score in _pairs(far)]
+        ids += list(far)
+        written["new_region"] = {"share": new_region, "strategy": _written(far.strategy)}
+    if k > len(wanted):
+        selection = _select(context, strategy, k - len(wanted), seed, replace(known, ids=ids))
+        why = "initial" if is_first else "selected"
+        wanted += [(context.as_row(name), float(score), why) for name, score in _pairs(selection)]
+    return Chosen(selection, written, wanted)
+
+
+def _select(context: Context, strategy: Strategy, k: int, seed: int, known: Known) -> Selection:
+    """Let a strategy choose."""
+    data, model = context.data, context.model
+    options: dict[str, Any] = {"exclude_ids": _as_ids(known.ids), "random_state": seed, "clip": True}
+    if data is None or (model is not None and not model.trains):
+        return _of_predictions(context, strategy, k, options)
+    options["ids"] = data.ids
+    if isinstance(strategy, Joint):
+        return _together(context, strategy, k, options, known)
+    if isinstance(strategy, Ranking) and not strategy.needs_matrix:
+        return select(data.predicted(lambda rows: np.zeros(_count(rows))), k, strategy, **options)
+    assert model is not None  # noqa: S101 - the first strategy needs none
+    if isinstance(strategy, BatchBALD) or (isinstance(strategy, Ranking) and strategy.is_of_committee):
+        if not model.can_committee:
+            raise TypeError(
+                f"strategy: {strategy.name} needs a committee, got {model.name}, which has none; take a forest, a "
+                "BaggingClassifier, or a model with predict_committee"
+            )
+        members = np.concatenate([model.predict_committee(rows) for rows in data.inputs()], axis=1)
+        return select(members, k, strategy, **_without_table(options, data))
+    if model.task == "regression":
+        raise TypeError(
+            "strategy: expected one for numbers, such as 'greedy_xy' or 'greedy_y', in regression, got "
+            f"{strategy.name!r}"
+        )
+    return select(data.predicted(model.predict_proba), k, strategy, **options)
+
+
+def _of_predictions(context: Context, strategy: Strategy, k: int, options: dict[str, Any]) -> Selection:
+    """Choose by predictions that were handed over."""
+    assert isinstance(context.model, ExternalModel)  # noqa: S101 - others need a pool
+    if context.embeddings is not None and isinstance(strategy, Joint):
+        options["embeddings"] = context.embeddings
+    return select(context.model.predictions, k, strategy, id=context.settings.id, **options)
+
+
+def _together(context: Context, strategy: Joint, k: int, options: dict[str, Any], known: Known) -> Selection:
+    """Choose rows together, by their embeddings and what the strategy needs beside."""
+    data = context.data
+    assert data is not None  # noqa: S101 - predictions alone are chosen from elsewhere
+    embeddings = _embeddings(context, data, strategy)
+    if isinstance(embeddings, np.ndarray):
+        options = _without_table(options, data)
+    places = data.positions(known.labelled)
+    if isinstance(strategy, (GreedySamplingY, GreedySamplingXY)):
+        return _greedy(context, strategy, k, embeddings, known)
+    if len(known.labelled):
+        options["labelled"] = places if places is not None else data.take_embeddings(known.labelled, embeddings)
+    if strategy.needs == "embeddings" and getattr(strategy, "prefilter", None) is None:
+        if isinstance(embeddings, str):
+            return select(data.rows, k, strategy, id=data.id, probabilities=embeddings, **options)
+        return select(embeddings, k, strategy, **options)
+    assert context.model is not None  # noqa: S101 - the first strategy needs none
+    return select(data.predicted(context.model.predict_proba), k, strategy, embeddings=embeddings, **options)
+
+
+def _greedy(context: Context, strategy: Joint, k: int, embeddings: Any, known: Known) -> Selection:
+    """Choose by predicted numbers, and those that are known."""
+    data, model = context.data, context.model
+    assert data is not None  # noqa: S101 - only to tell the type checker
+    assert model is not None  # noqa: S101
+    predicted = np.concatenate([model.predict(rows) for rows in data.inputs()])
+    barred = data.positions(known.ids) if len(known.ids) else None
+    if isinstance(strategy, GreedySamplingY):
+        return greedy_y(predicted, k, targets=known.targets, exclude=barred, ids=data.ids, clip=True)
+    places = data.positions(known.labelled)
+    return greedy_xy(
+        predicted, embeddings, k, labelled=places, targets=known.targets, exclude=barred, ids=data.ids, clip=True
+    )
+
+
+def _embeddings(context: Context, data: PoolData, strategy: Strategy) -> Any:
+    """Find embeddings: those that were given, those of the model, or the rows themselves."""
+    if context.embeddings is not None:
+        return context.embeddings
+    if context.model is not None and context.model.can_embed and context.model_round is not None:
+        return np.concatenate([context.model.embed(rows) for rows in data.inputs()])
+    rows = data.rows
+    if getattr(rows, "ndim", 0) == 2 and getattr(rows, "dtype", None) in (np.float16, np.float32, np.float64):
+        return rows
+    raise TypeError(
+        f"embeddings: expected some with {strategy.name}, got none; give them to Project.create, or a model with embed"
+    )
+
+
+def _far(context: Context, k: int, seed: int, known: Known) -> Selection:
+    """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
+    try:
+        return _select(context, KCenter(), k, seed, known)
+    except TypeError as error:
+        if not str(error).startswith("embeddings: "):
+            raise
+        return _select(context, _random(), k, seed, known)
+
+
+def _random() -> Strategy:
+    from pickwise.strategies import resolve
+
+    return resolve("random")
+
+
+def _without_table(options: dict[str, Any], data: PoolData) -> dict[str, Any]:
+    """Return options for arrays that were made of a pool, row for row."""
+    return {**options, "ids": data.ids if data.id is None else data.all_ids()}
+
+
+def _written(strategy: Strategy) -> dict[str, Any]:
+    option = as_option(strategy)
+    return {"strategy": option} if isinstance(option, str) else option
+
+
+def _pairs(selection: Selection) -> list[tuple[Any, float]]:
+    scores = np.nan_to_num(selection.scores, posinf=np.finfo(float).max, neginf=np.finfo(float).min)
+    return list(zip(selection, scores.tolist(), strict=True))
+
+
+def _as_ids(ids: Sequence[RowId]) -> Any:
+    """Put ids into an array; None for none."""
+    if not len(ids):
+        return None
+    return np.asarray(ids, np.int64) if isinstance(ids[0], int) else list(ids)
+
+
+def _count(rows: Any) -> int:
+    return int(rows.shape[0] if hasattr(rows, "shape") else len(rows))

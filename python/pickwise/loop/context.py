@@ -1,0 +1,81 @@
+"""What a project works with while it is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from pickwise.loop.schema import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pickwise.annotators.base import Annotator, RowId
+    from pickwise.loop.data import PoolData
+    from pickwise.loop.keeping import ModelStore
+    from pickwise.loop.models.base import LoopModel
+    from pickwise.loop.settings import Settings
+    from pickwise.loop.store import Store
+
+
+@dataclass
+class Context:
+    """What a project works with while it is open.
+
+    Attributes
+    ----------
+    data : PoolData or None
+        The pool; None where there are predictions alone, or only labels are taken.
+    embeddings : object
+        Of the pool, as `pickwise.select` takes them; None: those of the model, or the rows themselves.
+    model : LoopModel or None
+    model_round : int or None
+        The round that the model in memory has learnt from.
+    evaluation : (X, y) or None
+        Rows outside of the pool that no model learns from.
+    """
+
+    folder: Path
+    settings: Settings
+    store: Store
+    models: ModelStore
+    data: PoolData | None = None
+    embeddings: Any = None
+    model: LoopModel | None = None
+    model_round: int | None = None
+    annotator: Annotator | None = None
+    evaluation: tuple[Any, Any] | None = None
+    probe: dict[str, Any] = field(default_factory=dict)
+
+    def as_id(self, row: str) -> RowId:
+        """Read an id as the tables have it."""
+        return int(row) if self.settings.ids == "int" else row
+
+    def as_row(self, name: Any) -> str:
+        """Write an id as the tables have it.
+
+        Raises
+        ------
+        TypeError
+            For an id of another type than those of the pool.
+        """
+        is_int = isinstance(name, int) or hasattr(name, "__index__")
+        if is_int != (self.settings.ids == "int") or isinstance(name, bool):
+            raise TypeError(f"ids: expected {self.settings.ids}, as those of the pool are, got {name!r}")
+        return str(name)
+
+    def as_rows(self, names: Iterable[Any]) -> list[str]:
+        """Write ids as the tables have them."""
+        return [self.as_row(name) for name in names]
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Sort ids as the numbers or the strings that they are."""
+        return sorted(names, key=int if self.settings.ids == "int" else None)
+
+    def known(self) -> list[str]:
+        """Read the rows that were asked for, labelled or held out."""
+        with self.store.read() as connection:
+            return list(connection.scalars(select(rows.c.row)))

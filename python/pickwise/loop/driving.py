@@ -1,0 +1,155 @@
+"""A round moves on: rows are asked for, answers waited for, and its files written."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.annotators.base import Task
+from pickwise.loop import answering, training
+from pickwise.loop.archive import write_round
+from pickwise.loop.choosing import Known, choose
+from pickwise.loop.history import Round, State
+from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
+from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.tables import round_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pickwise.annotators.base import RowId
+    from pickwise.loop.context import Context
+
+WAITING = (State.planned, State.asked, State.collecting)
+"""States of a round that is open."""
+
+
+def last_round(context: Context, *states: State) -> Round | None:
+    """Read the last round, or the last of those in some states."""
+    with context.store.read() as connection:
+        rounds = [each for each in read_rounds(connection) if not states or each.state in states]
+    return rounds[-1] if rounds else None
+
+
+def begin(context: Context, k: int) -> list[Task]:
+    """Choose up to `k` rows, plan a round of them, and ask for them."""
+    last = last_round(context)
+    number = 1 if last is None else last.number + 1
+    seed = _seed(context.settings.seed, number)
+    with context.store.read() as connection:
+        share = get_fact(connection, "new_region") or 0.0
+    began = time.perf_counter()
+    chosen = choose(context, k, seed=seed, known=_known(context), new_region=share)
+    if not chosen.wanted:
+        return []
+    with context.store.write() as connection:
+        pool = get_fact(connection, "fingerprint")
+        plan(connection, number, chosen.strategy, seed=seed, pool=pool, wanted=chosen.wanted)
+        change(connection, number, seconds={"selecting": time.perf_counter() - began})
+        if share:
+            set_fact(connection, "new_region", 0.0)
+    return push(context, number)
+
+
+def begin_again(context: Context, ids: Iterable[RowId] | int) -> list[Task]:
+    """Plan a round of rows that have labels, and ask for them."""
+    last = last_round(context)
+    pairs = training.doubtful(context, ids) if isinstance(ids, int) else [(name, 0.0) for name in ids]
+    rows = [(context.as_row(name), score, "relabel") for name, score in pairs]
+    names = [row for row, _, _ in rows]
+    with context.store.write() as connection:
+        known = known_among(connection, names)
+        unknown = [row for row in names if row not in known]
+        if unknown or not rows:
+            raise ValueError(f"ids: expected rows that were labelled, got {unknown[0] if unknown else 'none'!r}")
+        number = 1 if last is None else last.number + 1
+        seed, pool = _seed(context.settings.seed, number), get_fact(connection, "fingerprint")
+        plan(connection, number, {"strategy": "relabel"}, seed=seed, pool=pool, wanted=rows)
+    return push(context, number)
+
+
+def push(context: Context, number: int) -> list[Task]:
+    """Ask the annotator for the rows of a round that is planned."""
+    with context.store.read() as connection:
+        asks = read_asks(connection, number)
+    tasks = as_tasks(context, number, asks)
+    if context.annotator is not None:
+        context.annotator.push(tasks)
+    with context.store.write() as connection:
+        advance(connection, number, State.asked)
+    return tasks
+
+
+def open_tasks(context: Context) -> list[Task]:
+    """Return what is asked and has no answer yet."""
+    with context.store.read() as connection:
+        waiting = answering.open_asks(connection)
+    return [task for number, asks in waiting.items() for task in as_tasks(context, number, asks)]
+
+
+def close(context: Context) -> None:
+    """Wait for no more answers to the last round, write its files, and note that it is closed."""
+    last = last_round(context)
+    if last is None or last.state not in (State.asked, State.collecting):
+        raise RuntimeError("close_round: expected a round that waits for answers, got none; ask() begins one")
+    number = last.number
+    with context.store.write() as connection:
+        recall(connection, number)
+    with context.store.read() as connection:
+        left = read_asks(connection, number, "recalled")
+        parent, pool = get_fact(connection, "manifest"), get_fact(connection, "fingerprint")
+    if left and context.annotator is not None:
+        context.annotator.recall([task_key(number, each.row) for each in left])
+    about = {
+        "project": context.settings.name,
+        "parent": parent,
+        "pool": pool,
+        "strategy": last.strategy,
+        "seed": last.seed,
+    }
+    manifest = write_round(context.folder, number, round_tables(context, number), about)
+    with context.store.write() as connection:
+        advance(connection, number, State.closed, body={"manifest": manifest})
+        set_fact(connection, "manifest", manifest)
+
+
+def as_tasks(context: Context, number: int, asks: Sequence[Any]) -> list[Task]:
+    """Make tasks of the rows of a round."""
+    ids = [context.as_id(each.row) for each in asks]
+    shown = [None] * len(ids) if context.data is None else context.data.shown(ids)
+    suggested = training.suggestions(context, ids)
+    return [
+        Task(
+            key=task_key(number, each.row),
+            id=name,
+            round=number,
+            rank=each.rank,
+            score=0.0 if each.score is None else each.score,
+            why=each.why,
+            data=data,
+            suggestions=classes,
+            overlap=context.settings.overlap,
+        )
+        for each, name, data, classes in zip(asks, ids, shown, suggested, strict=True)
+    ]
+
+
+def task_key(number: int, row: str) -> str:
+    """Name what a round asks about a row."""
+    return f"{number}/{row}"
+
+
+def _known(context: Context) -> Known:
+    ids = [context.as_id(row) for row in context.known()]
+    known = answering.labelled(context)
+    taken = known.merged.is_label
+    names = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
+    targets = known.merged.labels[taken].astype(np.float64) if context.settings.task == "regression" else None
+    return Known(ids=ids, labelled=names, targets=targets)
+
+
+def _seed(seed: int, number: int) -> int:
+    """Draw the seed of a round."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])

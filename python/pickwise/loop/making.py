@@ -1,0 +1,161 @@
+"""Projects are made and opened: settings, database, pool and model come together."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pickwise.loop import training
+from pickwise.loop.context import Context
+from pickwise.loop.data import PoolData, open_data
+from pickwise.loop.keeping import ModelStore
+from pickwise.loop.ledger import log
+from pickwise.loop.models import as_loop_model
+from pickwise.loop.settings import METRICS, Settings
+from pickwise.loop.store import Store, get_fact, set_fact
+from pickwise.options import one_of
+from pickwise.strategies import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pickwise.loop.settings import Task
+
+
+def make(
+    path: Any,
+    pool: Any,
+    *,
+    model: Any,
+    annotator: Any,
+    ids: Any,
+    embeddings: Any,
+    evaluation: Any,
+    told: Mapping[str, Any],
+) -> tuple[Context, ExitStack]:
+    """Make a project, and return what it works with, and what is to be closed at its end; see `Project.create`."""
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: expected no such folder, or an empty one; Project.open goes on with one")
+    task = cast("Task", one_of(told["task"], "task", tuple(METRICS)))
+    id_column, columns = told["id"], told["columns"]
+    data = None if pool is None else open_data(pool, ids=ids, id=id_column, columns=columns)
+    learner = as_loop_model(model, task)
+    if data is None and learner.trains:
+        raise TypeError(f"pool: expected the rows that {learner.name} learns from, got None")
+    given = {name: value for name, value in told.items() if value is not None}
+    for name in ("classes", "columns"):
+        if name in given:
+            given[name] = tuple(given[name])
+    default = "greedy_xy" if task == "regression" else "margin"
+    given["strategy"] = resolve(given.get("strategy", default))
+    given["initial_strategy"] = resolve(given["initial_strategy"])
+    given.setdefault("metric", METRICS[task][0])
+    if "until" in given:
+        given["until"] = given["until"].to_dict()
+    settings = Settings(
+        name=folder.resolve().name,
+        ids=_id_type(data, ids),
+        pool=_as_path(pool),
+        embeddings=_as_path(embeddings),
+        model=_as_table(model),
+        **given,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    store = _store(folder, settings)
+    with ExitStack() as held:
+        held.callback(store.close)
+        held.push(store.lead(folder))
+        store.create()
+        fingerprint = None if data is None else data.fingerprint()
+        with store.write() as connection:
+            if get_fact(connection, "name") is not None:
+                raise FileExistsError(f"{store.where}: expected no project {settings.name!r} there, got one")
+            set_fact(connection, "name", settings.name)
+            set_fact(connection, "id", uuid.uuid4().hex)
+            set_fact(connection, "fingerprint", fingerprint)
+            log(connection, "created", "created", body={"pool": fingerprint, "name": settings.name})
+        # The settings come last: a folder without them is no project yet.
+        settings.write(folder)
+        context = Context(folder, settings, store, ModelStore(folder), data, embeddings, learner)
+        context.annotator, context.evaluation = annotator, evaluation
+        return context, held.pop_all()
+
+
+def reopen(
+    path: Any, pool: Any, *, model: Any, annotator: Any, ids: Any, embeddings: Any, evaluation: Any
+) -> tuple[Context, ExitStack]:
+    """Open a project, and return what it works with, and what is to be closed at its end; see `Project.open`."""
+    folder = Path(path)
+    settings = Settings.read(folder)
+    store = _store(folder, settings)
+    with ExitStack() as held:
+        held.callback(store.close)
+        held.push(store.lead(folder))
+        store.check()
+        rows = settings.pool if pool is None else pool
+        learner = as_loop_model(settings.model if model is None else model, settings.task)
+        if rows is None and learner.trains:
+            raise TypeError(
+                "pool: expected the rows, which project.toml has no path of, got None; pass them to Project.open"
+            )
+        data = None if rows is None else open_data(rows, ids=ids, id=settings.id, columns=settings.columns)
+        if data is not None:
+            _refuse_other_pool(store, data)
+        given = settings.embeddings if embeddings is None else embeddings
+        context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
+        context.annotator, context.evaluation = annotator, evaluation
+        training.recover(context)
+        return context, held.pop_all()
+
+
+def join(path: Any) -> tuple[Context, ExitStack]:
+    """Open a project without driving it; see `Project.join`."""
+    folder = Path(path)
+    settings = Settings.read(folder)
+    store = _store(folder, settings)
+    held = ExitStack()
+    held.callback(store.close)
+    store.check()
+    return Context(folder, settings, store, ModelStore(folder)), held
+
+
+def _store(folder: Path, settings: Settings) -> Store:
+    """Find the database of a project."""
+    if settings.database:
+        return Store(settings.database, schema=f"pickwise_{settings.name}")
+    return Store(f"sqlite:///{folder.resolve() / 'project.db'}")
+
+
+def _refuse_other_pool(store: Store, data: PoolData) -> None:
+    """Refuse a pool that is not the one that rows were asked from."""
+    with store.read() as connection:
+        known = get_fact(connection, "fingerprint")
+    found = data.fingerprint()
+    if known is not None and found != known:
+        raise ValueError(
+            f"pool: expected the one that rows were asked from (fingerprint {known[:12]}), got another ({found[:12]}); "
+            "if it was moved, pass its new path as pool=; if it has changed or grown, open the project with the pool "
+            "as it was and call replace_pool(new), which compares the two"
+        )
+
+
+def _id_type(data: PoolData | None, ids: Any) -> Literal["int", "str"]:
+    if data is not None:
+        return data.id_type
+    return "str" if isinstance(ids, str) and ids == "str" else "int"
+
+
+def _as_path(given: Any) -> str | None:
+    """Return what can be written down of a pool or of embeddings."""
+    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+
+
+def _as_table(model: Any) -> dict[str, Any] | None:
+    """Return what can be written down of a model."""
+    if isinstance(model, str):
+        return {"estimator": model}
+    return dict(model) if isinstance(model, dict) and "estimator" in model else None

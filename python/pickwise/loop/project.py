@@ -1,0 +1,644 @@
+"""A project: rounds over a pool, a model and annotators, that go on where they were, whatever ends the process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pickwise.loop import answering, driving, training
+from pickwise.loop.drift import Drift
+from pickwise.loop.driving import WAITING, last_round
+from pickwise.loop.history import Round, State
+from pickwise.loop.making import join, make, reopen
+from pickwise.loop.models.external import ExternalModel
+from pickwise.loop.rounds import read_rounds
+from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
+from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.tables import LabelTable, Status, label_table, read_status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+    from contextlib import ExitStack
+    from typing import Self
+
+    from pickwise.annotators.base import Annotation, Annotator, RowId, Task
+    from pickwise.loop.context import Context
+    from pickwise.loop.hooks import Hook
+    from pickwise.loop.ledger import Recorded
+    from pickwise.loop.models.base import LoopModel
+    from pickwise.loop.settings import Settings
+    from pickwise.strategies import Strategy
+
+
+class Project:
+    """An active-learning project in a folder; made by `create`, driven after `open`, looked at after `join`.
+
+    Attributes
+    ----------
+    folder : Path
+    settings : Settings
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> import pickwise as pw
+    >>> from pickwise.annotators import SimulatedAnnotators
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(500, 4))
+    >>> truth = np.where(x[:, 0] > 0, "spam", "ham")
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> project = pw.Project.create(
+    ...     folder.name + "/spam", x[:400], model=LogisticRegression(), annotator=SimulatedAnnotators(truth),
+    ...     classes=["ham", "spam"], batch_size=20, evaluation=(x[400:], truth[400:]),
+    ... )
+    >>> project.run(rounds=4)
+    'the 4 rounds are done'
+    >>> project.history()[-1].metrics["accuracy"] > 0.9
+    True
+    >>> project.status().labelled
+    80
+    >>> project.close(); folder.cleanup()
+    """
+
+    def __init__(self, context: Context, held: ExitStack, *, drives: bool, hooks: Sequence[Hook] = ()) -> None:
+        self._context = context
+        self._held = held
+        self._drives = drives
+        self._hooks = list(hooks)
+        self.folder = context.folder
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        pool: Any = None,
+        *,
+        model: Any = None,
+        annotator: Annotator | None = None,
+        strategy: str | Strategy | None = None,
+        initial_strategy: str | Strategy = "random",
+        batch_size: int = 100,
+        budget: int | None = None,
+        until: Criterion | None = None,
+        task: str = "multiclass",
+        classes: Iterable[str | int] | None = None,
+        ids: Any = None,
+        id: str | None = None,  # noqa: A002 - as in select
+        columns: Sequence[str] | None = None,
+        embeddings: Any = None,
+        evaluation: Any = None,
+        overlap: int = 1,
+        merge: str | None = None,
+        metric: str | None = None,
+        seed: int = 0,
+        drift_threshold: float = 0.25,
+        drift_share: float = 0.3,
+        database: str = "",
+        hooks: Sequence[Hook] = (),
+    ) -> Project:
+        """Make a project in a folder that is not there yet, or is empty.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        pool : array_like, list of str, path or table, optional
+            The rows: features, texts, or paths of images, in memory or in files. None where a model that is trained
+            elsewhere hands over its predictions. Only a path is remembered; anything else is passed to `open` again.
+        model : object, optional
+            A scikit-learn-like estimator or Pipeline, a `FunctionModel`, or anything with ``fit`` and
+            ``predict_proba``; the dotted name of an estimator or ``{"estimator": name, "parameters": {...}}``, which
+            are remembered; None or an `ExternalModel` where predictions are handed over to `fit`.
+        annotator : Annotator, optional
+            Who answers. Without one `tasks` tells what is asked, and `record` takes the answers.
+        strategy : str or Strategy
+            What rows are selected by, "margin" by default ("greedy_xy" in regression).
+        initial_strategy : str or Strategy
+            The same before a model has learnt anything.
+        batch_size : int
+            Rows that a round asks for.
+        budget : int, optional
+            Rows that may be asked for in all.
+        until : Criterion, optional
+            When to stop, such as ``Plateau() | Budget(2000)``.
+        task : {"multiclass", "multilabel", "regression"}
+        classes : iterable of str or int, optional
+            Their names; labels of other names are refused. By default those of the labels that come.
+        ids : array_like, optional
+            Of a pool in memory, one for each row; positions by default.
+        id, columns : optional
+            Of a pool that is a table: the column of ids, which it needs, and the features, all others by default.
+        embeddings : array_like, path, or column, optional
+            For strategies that go by them; by default those of a model with ``embed``, else a matrix of floats itself.
+        evaluation : (X, y), optional
+            Rows outside of the pool to measure models on; passed to `open` again. Rows of the pool are held out by
+            `hold_out`.
+        overlap : int
+            Annotators who answer each row.
+        merge : {"majority", "dawid_skene", "crowdlab"}, optional
+            How their answers become one label; "majority", and the median in regression.
+        metric : str, optional
+            What models are judged by: "accuracy", "macro_f1" or "log_loss"; "macro_f1", "micro_f1" or "accuracy" of
+            several labels a row; "r2" or "mae".
+        seed : int
+            Of all that is drawn.
+        drift_threshold, drift_share : float
+            How much a new pool may differ from the one before (PSI), and which share of the next round goes to the rows
+            that are far from all labelled ones where it differs more.
+        database : str
+            A PostgreSQL URL without a password, such as "postgresql+psycopg://host/name"; by default a file of SQLite.
+        hooks : sequence of callable
+            Called with the project and the round when a round has ended.
+
+        Returns
+        -------
+        Project
+            Which drives the project until it is closed.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something in the folder.
+        TypeError, ValueError
+            For arguments that make no sense.
+        """
+        told = {
+            "task": task,
+            "classes": classes,
+            "id": id,
+            "columns": columns,
+            "strategy": strategy,
+            "initial_strategy": initial_strategy,
+            "batch_size": batch_size,
+            "budget": budget,
+            "until": until,
+            "overlap": overlap,
+            "merge": merge,
+            "metric": metric,
+            "seed": seed,
+            "drift_threshold": drift_threshold,
+            "drift_share": drift_share,
+            "database": database,
+        }
+        beside = {
+            "model": model,
+            "annotator": annotator,
+            "ids": ids,
+            "embeddings": embeddings,
+            "evaluation": evaluation,
+        }
+        return cls(*make(path, pool, told=told, **beside), drives=True, hooks=hooks)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        pool: Any = None,
+        *,
+        model: Any = None,
+        annotator: Annotator | None = None,
+        ids: Any = None,
+        embeddings: Any = None,
+        evaluation: Any = None,
+        hooks: Sequence[Hook] = (),
+    ) -> Project:
+        """Go on with a project, from wherever its last process has left it.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        pool, model, annotator, ids, embeddings, evaluation, hooks
+            As in `create`; what was a path or a name there is remembered.
+
+        Returns
+        -------
+        Project
+            Which drives the project until it is closed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no project.
+        BlockingIOError
+            If another process drives it.
+        ValueError
+            If the pool is another one than before, or the database is of a newer version.
+        """
+        beside = {
+            "model": model,
+            "annotator": annotator,
+            "ids": ids,
+            "embeddings": embeddings,
+            "evaluation": evaluation,
+        }
+        return cls(*reopen(path, pool, **beside), drives=True, hooks=hooks)
+
+    @classmethod
+    def join(cls, path: str | os.PathLike[str]) -> Project:
+        """Look at a project, and record labels, whoever drives it meanwhile.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+
+        Returns
+        -------
+        Project
+            With `status`, `history`, `labels`, `tasks`, `record`, `export` and `report`.
+        """
+        return cls(*join(path), drives=False)
+
+    def close(self) -> None:
+        """Let others drive the project."""
+        if self._context.annotator is not None:
+            self._context.annotator.close()
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.settings.name
+
+    @property
+    def id(self) -> str:
+        """What it is known by, and no other project."""
+        with self._context.store.read() as connection:
+            return str(get_fact(connection, "id"))
+
+    @property
+    def settings(self) -> Settings:
+        """What the project was told."""
+        return self._context.settings
+
+    @property
+    def model(self) -> LoopModel | None:
+        """The model, as it is in memory."""
+        return self._context.model
+
+    def seed(self, labels: Any) -> Recorded:
+        """Record labels that are there already.
+
+        Parameters
+        ----------
+        labels : mapping or (ids, labels)
+            The label of each row, by its id. A pandas Series is a mapping.
+
+        Returns
+        -------
+        Recorded
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a row that is not in the pool, is held out or has two labels, and for what is no label; then nothing is
+            recorded.
+        """
+        return self._given(labels, held_out=False)
+
+    def hold_out(self, labels: Any) -> Recorded:
+        """Record labels of rows that models are measured on; they are never asked for, and no model learns from them.
+
+        Parameters
+        ----------
+        labels : mapping or (ids, labels)
+
+        Raises
+        ------
+        ValueError
+            For rows that were asked for or labelled, which models have learnt from.
+        """
+        return self._given(labels, held_out=True)
+
+    def ask(self, k: int | None = None) -> list[Task]:
+        """Begin a round: choose rows, and ask the annotator for their labels.
+
+        Parameters
+        ----------
+        k : int, optional
+            How many, the batch size by default; fewer where the budget or the pool ends.
+
+        Returns
+        -------
+        list of Task
+            Best first; empty where there is nothing left to ask for. If a process was killed while it asked, it is
+            what that one had chosen.
+
+        Raises
+        ------
+        RuntimeError
+            If the round before is still open.
+        """
+        self._drive("ask")
+        context, last = self._context, last_round(self._context)
+        if last is not None and last.state is State.planned:
+            return driving.push(context, last.number)
+        self._refuse_open(last)
+        wanted = context.settings.batch_size if k is None else k
+        if wanted < 1:
+            raise ValueError(f"k: expected at least 1, got {k}")
+        left = self.status().budget_left
+        room = wanted if left is None else min(wanted, left)
+        return driving.begin(context, room) if room else []
+
+    def relabel(self, ids: Iterable[RowId] | int) -> list[Task]:
+        """Begin a round that asks again for rows that have labels.
+
+        Parameters
+        ----------
+        ids : iterable of int or str, or int
+            The rows; or how many of those whose labels are the least certain (ActiveLab).
+
+        Returns
+        -------
+        list of Task
+        """
+        self._drive("relabel")
+        self._refuse_open(last_round(self._context))
+        return driving.begin_again(self._context, ids)
+
+    def tasks(self) -> list[Task]:
+        """Return what is asked and has no answer yet, best first."""
+        return driving.open_tasks(self._context)
+
+    def record(self, annotations: Sequence[Annotation]) -> Recorded:
+        """Record answers that come from elsewhere than the annotator; also those that were recorded before.
+
+        Parameters
+        ----------
+        annotations : sequence of Annotation
+
+        Returns
+        -------
+        Recorded
+            What was wrong with those that were refused is told there; all others are safe.
+        """
+        return answering.record_annotations(self._context, annotations)
+
+    def collect(self) -> Recorded:
+        """Fetch the answers of the annotator, and close the round if it has them all.
+
+        Returns
+        -------
+        Recorded
+        """
+        self._drive("collect")
+        context = self._context
+        if context.annotator is not None and not context.annotator.remembers:
+            context.annotator.push(self.tasks())
+        done = answering.collect(context)
+        last = last_round(context)
+        if last is not None and last.state in (State.asked, State.collecting) and last.answered >= last.asked:
+            driving.close(context)
+        return done
+
+    def close_round(self) -> Round:
+        """Wait for no more answers, and write the files of the round.
+
+        Returns
+        -------
+        Round
+        """
+        self._drive("close_round")
+        driving.close(self._context)
+        return self.history()[-1]
+
+    def fit(self, predictions: Any = None) -> Round:
+        """Let the model learn from all labels, measure it, and keep it.
+
+        Parameters
+        ----------
+        predictions : path, array_like or table, optional
+            Of a model that is trained elsewhere: what it predicts for the pool now.
+
+        Returns
+        -------
+        Round
+            The last one, with what was measured.
+        """
+        self._drive("fit")
+        context, last = self._context, last_round(self._context, State.closed, State.trained)
+        if last is None:
+            raise RuntimeError(
+                "fit: expected labels, got none; seed() records those that you have, ask() asks for some"
+            )
+        if isinstance(context.model, ExternalModel):
+            if predictions is not None:
+                context.model.hand_over(predictions)
+        elif predictions is not None:
+            raise TypeError("predictions: expected None with a model that is trained here")
+        training.learn(context, last.number)
+        ended = next(each for each in self.history() if each.number == last.number)
+        if self._hooks:
+            from pickwise.loop.hooks import run_hooks
+
+            run_hooks(self._hooks, self, ended)
+        return ended
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure the model on the rows that are held out for it.
+
+        Returns
+        -------
+        dict of str to float
+            Empty where there are none.
+        """
+        return training.measure(self._context).metrics
+
+    def step(self) -> Round | None:
+        """Do what comes next: ask, collect, and learn.
+
+        Returns
+        -------
+        Round or None
+            The round that has ended; None where answers are still waited for, or there is nothing left to ask for.
+        """
+        self._drive("step")
+        context, last = self._context, last_round(self._context)
+        if last is None or last.state in (State.trained, State.planned):
+            if not self.ask():
+                return None
+            last = last_round(context)
+        if last is not None and last.state in (State.asked, State.collecting):
+            self.collect()
+            last = last_round(context)
+        return self.fit() if last is not None and last.state is State.closed else None
+
+    def run(self, rounds: int | None = None, until: Criterion | None = None) -> str:
+        """Go on until there is a reason to stop.
+
+        Parameters
+        ----------
+        rounds : int, optional
+            Rounds of the project in all, those that are done already included.
+        until : Criterion, optional
+            When to stop, beside what `create` was told.
+
+        Returns
+        -------
+        str
+            Why it has stopped: a criterion, the end of the pool, or answers that are waited for.
+        """
+        self._drive("run")
+        settings = self.settings
+        criteria = [] if until is None else [until]
+        if settings.until is not None:
+            criteria.append(Criterion.from_dict(settings.until))
+        if rounds is not None:
+            criteria.append(Rounds(rounds))
+        if settings.budget is not None:
+            criteria.append(Budget(settings.budget))
+        began = time.monotonic()
+        while True:
+            last = last_round(self._context)
+            if last is None or last.state is State.trained:
+                standing = Standing(labelled=self.status().asked, seconds=time.monotonic() - began)
+                history = self.history()
+                why = next((why for each in criteria if (why := each.check(history, standing)) is not None), None)
+                if why is not None:
+                    return self._stopped(why)
+            if self.step() is None:
+                left = self.status().open
+                return f"{left} rows have no answer yet" if left else self._stopped("no row is left to ask for")
+
+    def replace_pool(self, pool: Any, *, ids: Any = None, embeddings: Any = None) -> Drift | None:
+        """Take another pool, or more of the same, and compare it with the one before.
+
+        Labelled rows that are no longer in it are kept, so that models go on learning from them. Where it differs much
+        a share of the next round goes to the rows that are far from all labelled ones, and `run` begins again.
+
+        Parameters
+        ----------
+        pool, ids, embeddings
+            As in `create`. Rows that were labelled have the ids that they had.
+
+        Returns
+        -------
+        Drift or None
+            None where no model has learnt yet.
+        """
+        self._drive("replace_pool")
+        from pickwise.loop.changing import replace_pool
+
+        return replace_pool(self._context, pool, ids=ids, embeddings=embeddings)
+
+    def drift(self) -> Drift | None:
+        """Return how the pool differs from the one before, as it was when it was replaced; None if it never was."""
+        with self._context.store.read() as connection:
+            found = get_fact(connection, "drift")
+        return None if found is None else Drift.from_dict(found)
+
+    def labels(self) -> LabelTable:
+        """Return the label of each row that models learn from, merged from all answers."""
+        return label_table(self._context)
+
+    def history(self) -> list[Round]:
+        """Return all rounds; that of number 0 is the seed."""
+        with self._context.store.read() as connection:
+            return read_rounds(connection)
+
+    def status(self) -> Status:
+        """Return where the project is, and what comes next."""
+        return read_status(self._context)
+
+    def export(self, path: str | os.PathLike[str]) -> int:
+        """Write the labels to a file; whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.parquet``, ``.csv`` or ``.jsonl``.
+
+        Returns
+        -------
+        int
+            How many rows.
+        """
+        return self.labels().write(Path(path))
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write what there is to know about the project into one HTML file.
+
+        Parameters
+        ----------
+        path : path, optional
+            ``report.html`` in the folder of the project by default.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        from pickwise.loop.report import write
+        from pickwise.loop.reporting import report_data
+
+        target = self.folder / "report.html" if path is None else Path(path)
+        write(report_data(self._context), target)
+        return target
+
+    def promote(self, number: int | None = None) -> str:
+        """Deploy the model of a round: `deployed.json` names it from now on.
+
+        Parameters
+        ----------
+        number : int, optional
+            The round; that of the best model by default.
+
+        Returns
+        -------
+        str
+            The name of the model.
+        """
+        self._drive("promote")
+        rounds = [each for each in self.history() if each.model is not None]
+        chosen = number if number is not None else training.best_round(self._context, rounds)
+        if chosen is None and rounds:
+            chosen = rounds[-1].number
+        if chosen is None:
+            raise ValueError("promote: expected a model that has learnt, got none; fit() one first")
+        name = f"round-{chosen:04}"
+        self._context.models.promote(name)
+        return name
+
+    def rollback(self) -> str:
+        """Deploy the model again that was deployed before this one, and return its name."""
+        self._drive("rollback")
+        return self._context.models.rollback()
+
+    def _drive(self, verb: str) -> None:
+        if not self._drives:
+            raise PermissionError(
+                f"{verb}: expected a project that was opened, got one that was joined; Project.open it"
+            )
+
+    def _refuse_open(self, last: Round | None) -> None:
+        if last is not None and last.state in WAITING:
+            raise RuntimeError(
+                f"round {last.number}: {last.asked - last.answered} of {last.asked} rows have no answer yet; collect() "
+                "fetches answers, close_round() waits for no more"
+            )
+
+    def _given(self, labels: Any, *, held_out: bool) -> Recorded:
+        """Record labels that are handed over as those of one annotator."""
+        self._drive("hold_out" if held_out else "seed")
+        from pickwise.loop.seeding import seed
+
+        return seed(self._context, labels, held_out=held_out)
+
+    def _stopped(self, why: str) -> str:
+        with self._context.store.write() as connection:
+            set_fact(connection, "stopped", why)
+        return why

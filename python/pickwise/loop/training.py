@@ -1,0 +1,361 @@
+"""A model learns from the labels, is measured, and is kept."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pickwise.loop.answering import Labelled, answered_rows, labelled, seen_classes
+from pickwise.loop.archive import round_folder
+from pickwise.loop.drift import Profile
+from pickwise.loop.history import State
+from pickwise.loop.models.external import ExternalModel
+from pickwise.loop.rounds import advance, change, read_rounds
+from pickwise.loop.stopping import probe_metrics
+from pickwise.loop.store import get_fact
+from pickwise.scores import margin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pickwise.annotators.base import RowId
+    from pickwise.loop.context import Context
+
+# Rows of the probe, a fixed sample of the pool; Bloodgood and Vijay-Shanker (2009) took 2000.
+_PROBE = 2000
+
+PROFILE = "probe.npz"
+
+
+@dataclass
+class Measured:
+    """What was found of a model."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def learn(context: Context, number: int) -> bool:
+    """Let the model learn from all labels, and keep what comes of it as that of a round.
+
+    Returns
+    -------
+    bool
+        Whether there were labels enough: of two classes at least.
+    """
+    model, data = context.model, context.data
+    began = time.perf_counter()
+    known = labelled(context, probabilities=lambda ids: predicted(context, ids))
+    is_label = known.merged.is_label
+    ids = [name for name, taken in zip(known.ids, is_label.tolist(), strict=True) if taken]
+    if model is None:
+        raise TypeError("model: expected one to fit, got none; give it to Project.create or Project.open")
+    if model.trains:
+        labels = known.merged.labels[is_label]
+        if len(ids) < 2 or (model.task == "multiclass" and len(set(labels.tolist())) < 2):
+            _finish(context, number, labelled=0, metrics={}, per_class={}, seconds={}, model=None)
+            return False
+        assert data is not None  # noqa: S101 - a model that trains has a pool
+        rows = _features(context, ids)
+        _set_classes(context, known)
+        model.fit(rows, targets(context, labels))
+    elif isinstance(model, ExternalModel) and context.settings.classes is not None:
+        model.set_classes(context.settings.classes)
+    context.model_round = number
+    fitted = time.perf_counter()
+    measured = measure(context, warn_of=ids)
+    profile = look(context)
+    if profile is not None:
+        measured.metrics |= _progress(context, number, profile)
+    seconds = {"fitting": fitted - began, "evaluating": time.perf_counter() - fitted}
+    if profile is not None:
+        folder = round_folder(context.folder, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        profile.save(folder / PROFILE)
+    name = f"round-{number:04}"
+    card = {
+        "data": {"pool": context.settings.name, "labelled": len(ids)},
+        "labels": _shares(known.merged.labels[is_label].tolist(), context.settings.task),
+        "metrics": measured.metrics,
+        "per_class": measured.per_class,
+        "strategy": _strategy_of(context, number),
+        "round": number,
+        "seed": context.settings.seed,
+    }
+    kept = context.models.keep(name, model, card)
+    _finish(
+        context,
+        number,
+        labelled=len(ids),
+        metrics=measured.metrics,
+        per_class=measured.per_class,
+        seconds=seconds,
+        model=str(kept.relative_to(context.folder)),
+    )
+    prune(context)
+    return True
+
+
+def recover(context: Context) -> None:
+    """Bring back the model of the last round that has one: as it was kept, else fitted again to the same labels."""
+    model = context.model
+    with context.store.read() as connection:
+        trained = [each for each in read_rounds(connection) if each.state is State.trained and each.model is not None]
+    if model is None or not trained:
+        return
+    last = trained[-1]
+    try:
+        context.models.load(f"round-{last.number:04}", into=model)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if not model.trains:
+            raise
+        warnings.warn(f"{context.folder}: the model of round {last.number} is fitted again: {error}", stacklevel=2)
+        known = labelled(context, probabilities=None)
+        taken = known.merged.is_label
+        ids = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
+        _set_classes(context, known)
+        model.fit(_features(context, ids), targets(context, known.merged.labels[taken]))
+    context.model_round = last.number
+
+
+def measure(context: Context, *, warn_of: Sequence[RowId] = ()) -> Measured:
+    """Measure the model on rows that no model learns from."""
+    found = [each for each in (_outside(context, warn_of), _held_out(context)) if each is not None]
+    if not found:
+        return Measured()
+    from pickwise.loop.metrics import classification, regression
+
+    truth = np.concatenate([each[0] for each in found])
+    guessed = np.concatenate([each[1] for each in found])
+    if context.settings.task == "regression":
+        return Measured(regression(truth, guessed))
+    return Measured(*classification(truth, guessed, _classes(context), context.settings.task))
+
+
+def predicted(context: Context, ids: Sequence[RowId]) -> NDArray[Any] | None:
+    """Predict rows of the pool: probabilities, or numbers in regression; None where there is no model yet."""
+    model = context.model
+    if model is None or context.model_round is None or not len(ids):
+        return None
+    if isinstance(model, ExternalModel):
+        from pickwise.loop.data import open_data
+
+        names = None if context.data is None else context.data.ids
+        return np.asarray(open_data(model.predictions, ids=names, id=context.settings.id).take(ids))
+    assert context.data is not None  # noqa: S101 - a model that trains has a pool
+    rows = context.data.take(ids)
+    return model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
+
+
+def look(context: Context) -> Profile | None:
+    """Look at a fixed sample of the pool with the model as it is now."""
+    if context.data is None:
+        return None
+    if not context.probe:
+        context.probe["ids"] = context.data.sample(_PROBE, context.settings.seed)
+    found = predicted(context, context.probe["ids"])
+    if found is None:
+        return None
+    embeddings = embeddings_of(context, context.probe["ids"])
+    if context.settings.task == "regression":
+        return Profile(scores=np.asarray(found, np.float64), embeddings=embeddings)
+    scores = margin(found) if context.settings.task == "multiclass" else 1 - np.abs(found - 0.5).mean(1) * 2
+    return Profile(
+        scores=np.asarray(scores, np.float64), probabilities=found, classes=_classes(context), embeddings=embeddings
+    )
+
+
+def targets(context: Context, labels: NDArray[Any]) -> Any:
+    """Turn labels into what a model learns: names, a matrix of 0 and 1, or numbers."""
+    if context.settings.task == "regression":
+        return labels.astype(np.float64)
+    if context.settings.task == "multiclass":
+        return labels
+    classes = list(_classes(context))
+    return np.array([[int(name in label) for name in classes] for label in labels.tolist()], np.int8)
+
+
+def prune(context: Context) -> None:
+    """Keep the models of the last and the best round, and those that are deployed."""
+    with context.store.read() as connection:
+        trained = [each for each in read_rounds(connection) if each.model is not None]
+    kept = {each.number for each in trained[-1:]}
+    best = best_round(context, trained)
+    if best is not None:
+        kept.add(best)
+    context.models.prune({f"round-{number:04}" for number in kept})
+
+
+def best_round(context: Context, rounds: Sequence[Any]) -> int | None:
+    """Return the round whose model is the best by the project's metric, the first of equals."""
+    metric = context.settings.metric
+    is_less_better = metric in ("log_loss", "mae")
+    measured = [
+        (float(each.metrics[metric]) * (1 if is_less_better else -1), int(each.number))
+        for each in rounds
+        if metric in each.metrics
+    ]
+    return min(measured)[1] if measured else None
+
+
+def _finish(context: Context, number: int, **values: Any) -> None:
+    with context.store.write() as connection:
+        before = next(each for each in read_rounds(connection) if each.number == number)
+        values["seconds"] = {**before.seconds, **values["seconds"]}
+        body = {"labelled": values["labelled"], "metrics": values["metrics"], "model": values["model"]}
+        if before.state is State.trained:
+            change(connection, number, **values)
+        else:
+            advance(connection, number, State.trained, body=body, **values)
+
+
+def _features(context: Context, ids: Sequence[RowId]) -> Any:
+    """Take labelled rows from the pool, and those of pools before from what was carried over."""
+    from pickwise.loop.carried import take
+
+    assert context.data is not None  # noqa: S101 - a model that trains has a pool
+    return take(context.folder, context.data, ids)
+
+
+def _set_classes(context: Context, known: Labelled) -> None:
+    task = context.settings.task
+    classes = context.settings.classes or seen_classes(known.votes, task)
+    if task != "regression" and classes is not None and context.model is not None:
+        context.model.set_classes(classes)
+
+
+def _classes(context: Context) -> tuple[Any, ...]:
+    model = context.model
+    if isinstance(model, ExternalModel) and context.settings.classes is not None:
+        return context.settings.classes
+    assert model is not None  # noqa: S101 - asked only of what a model has said
+    return tuple(model.classes_.tolist())
+
+
+def _outside(context: Context, trained_on: Sequence[RowId]) -> tuple[Any, Any] | None:
+    """Predict the evaluation rows that were handed over."""
+    if context.evaluation is None or context.model is None or not context.model.trains:
+        return None
+    rows, truth = context.evaluation
+    _warn_of_leaks(context, rows, trained_on)
+    model = context.model
+    return np.asarray(truth), model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
+
+
+def _held_out(context: Context) -> tuple[Any, Any] | None:
+    """Predict the rows of the pool that are held out."""
+    with context.store.read() as connection:
+        if not get_fact(connection, "holds_out"):
+            return None
+    known = labelled(context, held_out=True)
+    taken = known.merged.is_label
+    ids = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
+    found = predicted(context, ids)
+    return None if found is None else (known.merged.labels[taken], found)
+
+
+def _warn_of_leaks(context: Context, rows: Any, trained_on: Sequence[RowId]) -> None:
+    """Warn where rows that a model has learnt from are among those that it is measured on."""
+    if context.data is None or not len(trained_on) or not isinstance(rows, np.ndarray):
+        return
+    learnt = np.asarray(_features(context, trained_on))
+    if learnt.dtype != rows.dtype or learnt.shape[1:] != rows.shape[1:] or learnt.dtype.hasobject:
+        seen = set(map(str, learnt.tolist())) if learnt.ndim == 1 else set()
+        twice = sum(str(row) in seen for row in rows.tolist()) if rows.ndim == 1 else 0
+    else:
+        seen = {row.tobytes() for row in learnt}
+        twice = sum(row.tobytes() in seen for row in rows)
+    if twice:
+        warnings.warn(
+            f"evaluation: {twice} of {len(rows)} rows equal labelled ones, which the model has learnt from, so that it "
+            "looks better than it is",
+            stacklevel=2,
+        )
+
+
+def embeddings_of(context: Context, ids: Sequence[RowId]) -> Any:
+    """Return embeddings of rows, where they are at hand."""
+    data, given = context.data, context.embeddings
+    assert data is not None  # noqa: S101 - looked at before
+    places = data.positions(ids)
+    if isinstance(given, str):
+        return data.take_embeddings(ids, given) if data.id is not None else None
+    if given is not None:
+        return None if places is None or not hasattr(given, "shape") else np.asarray(given[places])
+    rows = data.rows
+    if places is not None and isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f":
+        return np.asarray(rows[places])
+    return None
+
+
+def _progress(context: Context, number: int, profile: Profile) -> dict[str, float]:
+    """Compare what the model says of the probe with what the one of the round before said."""
+    if profile.probabilities is None:
+        return {}
+    before = previous_profile(context, number)
+    same = before is not None and before.probabilities is not None and len(before) == len(profile)
+    return probe_metrics(
+        before.probabilities if same and before is not None else None,
+        profile.probabilities,
+        previous_classes=before.classes if same and before is not None else None,
+        classes=profile.classes,
+        task=context.settings.task,
+    )
+
+
+def previous_profile(context: Context, number: int) -> Profile | None:
+    """Read what the last model before a round said of the probe."""
+    for earlier in range(number - 1, -1, -1):
+        path = round_folder(context.folder, earlier) / PROFILE
+        if path.exists():
+            return Profile.load(path)
+    return None
+
+
+def _shares(labels: Sequence[Any], task: str) -> dict[str, int]:
+    from collections import Counter
+
+    if task == "regression":
+        return {}
+    names = [name for label in labels for name in label] if task == "multilabel" else labels
+    return {str(name): count for name, count in sorted(Counter(names).items(), key=lambda pair: str(pair[0]))}
+
+
+def _strategy_of(context: Context, number: int) -> Any:
+    with context.store.read() as connection:
+        return next(each.strategy for each in read_rounds(connection) if each.number == number)
+
+
+def doubtful(context: Context, k: int) -> list[tuple[RowId, float]]:
+    """Find the labelled rows for which one more answer is worth most; see `quality.relabel_candidates`."""
+    from pickwise.loop.quality import align, relabel_candidates
+
+    known = labelled(context)
+    heard = known.votes
+    with context.store.read() as connection:
+        names = context.in_order(answered_rows(connection))
+    p = predicted(context, [context.as_id(name) for name in names])
+    if p is None or context.settings.task != "multiclass":
+        raise ValueError("ids: expected rows, as there is no model of classes by which doubtful ones could be found")
+    classes = context.settings.classes or seen_classes(heard, "multiclass") or []
+    found = relabel_candidates(heard, align(p, _classes(context), classes), classes=classes, k=min(k, len(known.ids)))
+    scores = found.scores.tolist()
+    return [(context.as_id(names[row]), score) for row, score in zip(found.rows.tolist(), scores, strict=True)]
+
+
+def suggestions(context: Context, ids: Sequence[RowId], most: int = 3) -> list[dict[str, float]]:
+    """Return the most probable classes of rows, as the model sees them."""
+    if context.settings.task == "regression" or context.model is None or not context.model.trains:
+        return [{} for _ in ids]
+    found = predicted(context, ids)
+    if found is None:
+        return [{} for _ in ids]
+    classes = _classes(context)
+    best = np.argsort(-found, axis=1, kind="stable")[:, :most]
+    return [{str(classes[c]): float(row[c]) for c in places} for row, places in zip(found, best.tolist(), strict=True)]
