@@ -28,7 +28,7 @@ DATA = {"title": 'Prize, "won"\nby you', "id": 9, "pages": np.int64(3), "tags": 
 
 def read_tasks(path):
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text().split("\n") if line]
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
@@ -41,7 +41,9 @@ FORMATS = ["jsonl", "csv", "parquet"]
 @pytest.mark.parametrize("kind", FORMATS)
 def test_tasks_are_written_once(tmp_path, kind):
     annotator = FileAnnotator(tmp_path, kind)
-    tasks = tasks_of([5, 6], data=DATA, suggestions={"spam": 0.75, "ham": 0.25}) + tasks_of([7], 2, data="plain text")
+    tasks = tasks_of([5, 6], data=DATA, suggestions={"spam": 0.75, "ham": 0.25}) + tasks_of(
+        [7], 2, data="plain\u2028 text"
+    )
     annotator.push(tasks)
     first, second = sorted(tmp_path.glob(f"tasks-*.{kind}"))
     assert [path.name.split("-")[1] for path in (first, second)] == ["1", "2"]
@@ -56,7 +58,7 @@ def test_tasks_are_written_once(tmp_path, kind):
     as_json = (lambda x: x) if kind == "jsonl" else json.loads
     assert as_json(lines[0]["tags"]) == ["a", "b"]
     assert as_json(lines[0]["suggestions"]) == {"spam": 0.75, "ham": 0.25}
-    assert read_tasks(second)[0]["text"] == "plain text"
+    assert read_tasks(second)[0]["text"] == "plain\u2028 text"
     before = {path: path.read_bytes() for path in tmp_path.glob("tasks-*")}
     FileAnnotator(tmp_path, "jsonl").push([*tasks, *tasks_of([8])])  # those of before are known, in whatever format
     files = set(tmp_path.glob("tasks-*"))
@@ -240,6 +242,8 @@ def test_parquet_as_pandas_writes_it(tmp_path):
     answers = read_answers(tmp_path / "a.parquet", id_type=str, task="regression")
     assert [(answer.id, answer.label, answer.seconds) for answer in answers] == [("a", 1.5, None), ("c", 2.0, 3.0)]
     assert answers[0].version == datetime(2026, 1, 2, tzinfo=UTC).timestamp()
+    pd.DataFrame({"id": [1, 2], "label": [3, None]}).to_parquet(tmp_path / "b.parquet")
+    assert [repr(answer.label) for answer in read_answers(tmp_path / "b.parquet")] == ["3"]
 
 
 def test_a_key_tells_the_same_answer_in_another_file(tmp_path):
@@ -270,6 +274,7 @@ def test_a_key_tells_the_same_answer_in_another_file(tmp_path):
         ("a.jsonl", b'{"id": true, "label": "a"}\n', "line 1: id: expected an integer, got True"),
         ("a.jsonl", b'{"id": 1.5, "label": "a"}\n', "line 1: id: expected an integer, got 1.5"),
         ("a.jsonl", b'{"id": 1, "label": ["a"]}\n', r"line 1: label: expected the name of one class, got \['a'\]"),
+        ("a.jsonl", b'{"id": 1, "label": 0.5}\n', "line 1: label: expected the name of one class, got 0.5"),
         ("a.parquet", b"PAR1 cut short", "a.parquet: .*not a readable Parquet file"),
         ("a.xlsx", b"", "a.xlsx: expected a file of .jsonl, .csv, .parquet, got '.xlsx'"),
         ("a.csv", b"id,label\n" + b"x,a\n" * 9, "line 6: .*\nand 4 more"),

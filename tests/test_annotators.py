@@ -322,10 +322,10 @@ def test_calls_are_spread_over_the_minute(clock):
         clock.now += 0.1
         return "ham"
 
-    annotator = CallbackAnnotator(answer, per_minute=30)
+    annotator = CallbackAnnotator(answer, per_minute=20)
     answers = answers_of(annotator, tasks_of(range(5)), polls=5)
     assert [answer.id for answer in answers] == [0, 1, 2, 3, 4]
-    assert np.diff(begun).tolist() == pytest.approx([2.0] * 5)  # a retry is a call too
+    assert np.diff(begun).tolist() == pytest.approx([3.0] * 5)  # a retry is a call too
 
 
 def test_a_poll_returns_before_long(clock):

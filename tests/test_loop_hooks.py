@@ -32,8 +32,18 @@ ROUND = Round(
 SECRET = "of ours alone"
 
 
+@pytest.fixture(params=["httpx", "urllib"])
+def client(request, monkeypatch):
+    """Post by httpx where it is installed, and without it."""
+    monkeypatch.setattr(hooks, "_BACK_OFF", 0.001)
+    if request.param == "httpx":
+        pytest.importorskip("httpx")
+    else:
+        monkeypatch.setitem(sys.modules, "httpx", None)
+
+
 @pytest.fixture
-def server():
+def server(client):
     """Receive posts, and answer with the statuses that a test lists, then with 204."""
     received, statuses = [], []
 
@@ -48,7 +58,7 @@ def server():
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - as it is called
 
         def log_message(self, *_):
             pass
@@ -60,17 +70,6 @@ def server():
         yield SimpleNamespace(url=url, received=received, statuses=statuses)
         serving.shutdown()
         thread.join()
-
-
-@pytest.fixture(params=["httpx", "urllib"], autouse=True)
-def client(request, monkeypatch):
-    """Post by httpx where it is installed, and without it."""
-    monkeypatch.setattr(hooks, "_BACK_OFF", 0.001)
-    if request.param == "urllib":
-        monkeypatch.setitem(sys.modules, "httpx", None)
-    elif "server" in request.fixturenames:
-        pytest.importorskip("httpx")
-    return request.param
 
 
 def test_a_round_is_posted_and_signed(server):
@@ -105,18 +104,17 @@ def test_what_does_not_pass_is_an_error(server, statuses, tries):
     assert [path for path, _, _ in server.received] == ["/rounds?token=7d1"] * tries
 
 
-def test_a_server_that_is_away_is_no_leak(server, client):
-    if client == "httpx":
-        pytest.importorskip("httpx")
+@pytest.mark.usefixtures("client")
+def test_a_server_that_is_away_is_no_leak():
     hook = WebhookHook("http://127.0.0.1:9/token-7d1", secret=SECRET)
     with pytest.warns(RuntimeWarning, match=r"hook WebhookHook.* failed after round 3: ConnectionError") as warned:
         run_hooks([hook], PROJECT, ROUND)
     for text in (str(warned[0].message), repr(hook)):
         assert "7d1" not in text
         assert SECRET not in text
-    assert server.received == []
 
 
+@pytest.mark.usefixtures("client")
 def test_a_silent_server_is_not_waited_for():
     import socket
 
@@ -163,6 +161,7 @@ def test_ctrl_c_passes():
         run_hooks([stopped], PROJECT, ROUND)
 
 
+@pytest.mark.slow
 def test_mlflow_has_each_round_once_and_phones_nobody(run_python, tmp_path):
     pytest.importorskip("mlflow")
     code = """
@@ -174,7 +173,7 @@ def test_mlflow_has_each_round_once_and_phones_nobody(run_python, tmp_path):
         for name in ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
             os.environ.pop(name, None)
         os.chdir(sys.argv[1])
-        before = dict(os.environ)
+        before = set(os.environ.items())
         dialled = []
         socket.socket.connect = lambda self, address: dialled.append(address)
         socket.getaddrinfo = lambda *address, **_: dialled.append(address)
@@ -204,7 +203,10 @@ def test_mlflow_has_each_round_once_and_phones_nobody(run_python, tmp_path):
         client = MlflowClient("sqlite:///mlflow.db")
         experiment = client.get_experiment_by_name("pickwise")
         runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-        history = lambda name: [[m.step, m.value, m.timestamp] for m in client.get_metric_history(runs[0].info.run_id, name)]
+        history = lambda name: [
+            [metric.step, metric.value, metric.timestamp]
+            for metric in client.get_metric_history(runs[0].info.run_id, name)
+        ]
         print(json.dumps({
             "runs": [[run.info.run_name, run.data.tags["pickwise.project"], run.info.status] for run in runs],
             "accuracy": history("accuracy"),
@@ -212,7 +214,7 @@ def test_mlflow_has_each_round_once_and_phones_nobody(run_python, tmp_path):
             "metrics": sorted(runs[0].data.metrics),
             "params": runs[0].data.params,
             "telemetry": get_telemetry_client() is not None,
-            "environment": dict(os.environ) == before,
+            "environment": [name for name, _ in set(os.environ.items()) ^ before if name.startswith("MLFLOW")],
             "dialled": dialled,
         }))
     """
@@ -230,7 +232,7 @@ def test_mlflow_has_each_round_once_and_phones_nobody(run_python, tmp_path):
         "seed": "5",
         "strategy_from_round_2": '{"name": "entropy"}',
     }
-    assert (found["telemetry"], found["environment"], found["dialled"]) == (False, True, [])
+    assert (found["telemetry"], found["environment"], found["dialled"]) == (False, [], [])
 
 
 def test_the_password_of_a_tracking_server_is_not_shown():

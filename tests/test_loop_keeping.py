@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -202,6 +203,19 @@ def test_a_description_names_no_code_that_is_run(store):
         text.replace("sklearn.linear_model._logistic.LogisticRegression", "no.such.Thing")
     )
     store.load("a")
+
+
+@pytest.mark.parametrize(("library", "name"), [("xgboost", "train"), ("os", "system")])
+def test_whoever_can_change_the_hashes_too_gets_no_code_run(store, library, name):
+    pytest.importorskip("xgboost")
+    folder = store.keep("a", as_loop_model("xgboost.XGBClassifier", parameters={"n_estimators": 1}).fit(X, Y), {})
+    state = json.loads((folder / "state.json").read_text()) | {"format": library, "class": name, "parameters": {}}
+    (folder / "state.json").write_text(json.dumps(state))
+    description = json.loads((folder / "model.json").read_text())
+    description["files"]["state.json"] = hashlib.sha256((folder / "state.json").read_bytes()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=f"expected a saved model of XGBoost or LightGBM, got '{library}', '{name}'"):
+        store.load("a")
 
 
 # --- damage ---

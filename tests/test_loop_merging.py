@@ -229,7 +229,7 @@ def test_the_model_is_asked_about_rows_that_were_skipped_too():
 
 def test_crowdlab_leaves_rows_without_a_class_alone():
     votes, _, p = crowd(5)
-    none = [(70, who, "none_of_these") for who in ("annotator 0", "annotator 1")]
+    none = [(70, f"annotator {i}", "none_of_these" if i < 3 else "ant") for i in range(5)]
     mixed = [(71, "annotator 0", "none_of_these"), (71, "annotator 1", "ant"), (71, "annotator 2", "ant")]
     cast = [(row, who, label) for row, who, label in zip(votes.rows, votes.annotators, votes.labels, strict=True)]
     merged = merge(
@@ -237,7 +237,7 @@ def test_crowdlab_leaves_rows_without_a_class_alone():
     )
     assert merged.labels[-2:].tolist() == [None, "ant"]
     assert merged.is_label[-2:].tolist() == [False, True]
-    np.testing.assert_allclose(merged.agreement[-2:], [1, 2 / 3])
+    np.testing.assert_allclose(merged.agreement[-2:], [3 / 5, 2 / 3])
     np.testing.assert_array_equal(merged.labels[:-2], merge(votes, CLASSES, method="crowdlab", probabilities=p).labels)
 
 
@@ -288,6 +288,20 @@ def test_multilabel_decides_each_label_by_itself():
     assert merged.is_label.tolist() == [True, True, False, True]
     np.testing.assert_allclose(merged.agreement, [1 / 3, 1, 2 / 3, 1])
     np.testing.assert_allclose(merged.confidence, [(2 / 3 + 1 + 2 / 3) / 3, 1, 2 / 3, 1])
+
+
+def test_a_part_of_the_list_does_not_agree_with_it():
+    votes = votes_of((0, "a", ["ant", "bee"]), (0, "b", ["bee", "ant"]), (0, "c", ["ant"]))
+    merged = merge(votes, CLASSES, task="multilabel")
+    assert merged.labels.tolist() == [["ant", "bee"]]
+    np.testing.assert_allclose(merged.agreement, [2 / 3])
+
+
+@pytest.mark.parametrize(("task", "label"), [("multilabel", ["ant"]), ("regression", 3.5)])
+def test_half_the_votes_do_not_suffice_for_no_class(task, label):
+    merged = merge(votes_of((0, "a", label), (0, "b", "none_of_these")), task=task)
+    assert merged.labels.tolist() == [label]
+    assert merged.is_label.all()
 
 
 def test_tied_labels_go_with_the_votes_about_other_rows():

@@ -192,10 +192,10 @@ def test_more_votes_make_a_row_less_worth_asking():
 
 def test_rows_in_no_class_and_skipped_rows_are_not_asked_again():
     votes = Votes(
-        [0, 1, 2, 2, 3],
-        ["a", "a", "a", "b", "b"],
-        ["ant", None, None, None, "bee"],
-        ["label", "skip", "none_of_these", "none_of_these", "label"],
+        [0, 1, 2, 2, 2, 3],
+        ["a", "a", "a", "b", "c", "b"],
+        ["ant", None, None, None, "ant", "bee"],
+        ["label", "skip", "none_of_these", "none_of_these", "label", "label"],
     )
     p = [[0.9, 0.1], [0.5, 0.5], [0.5, 0.5], [0.9, 0.1]]
     found = relabel_candidates(votes, p, classes=["ant", "bee"], k=2)
@@ -226,6 +226,13 @@ def test_classes_that_nobody_has_voted_for_are_borne():
     votes = Votes([0, 0, 1], ["a", "b", "a"], ["ant", "ant", "ant"])
     found = relabel_candidates(votes, [[0.5, 0.2, 0.3]] * 2, classes=CLASSES, k=2)
     assert np.isfinite(found.scores).all()
+
+
+def test_annotators_who_share_no_rows_and_classes_that_never_win_are_borne_in_silence(capsys):
+    votes = Votes([0, 0, 1, 2, 2], ["a", "b", "alone", "a", "b"], ["ant", "ant", "bee", "ant", "cat"])
+    found = relabel_candidates(votes, [[0.5, 0.2, 0.3]] * 3, classes=CLASSES, k=3)
+    assert np.isfinite(found.scores).all()
+    assert capsys.readouterr().out == ""
 
 
 def test_probabilities_of_other_rows_are_refused():

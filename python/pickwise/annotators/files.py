@@ -104,7 +104,7 @@ class FileAnnotator:
         for number, some in rounds.items():
             for path in self._files(number):
                 for line in _read(path):
-                    some.pop(line["key"], None)
+                    some.pop(line.get("key", ""), None)
             if some:
                 lines = [_line(task) for task in some.values()]
                 name = hashlib.blake2b(json.dumps(list(some)).encode(), digest_size=4).hexdigest()
@@ -150,7 +150,7 @@ class FileAnnotator:
         gone = set(keys)
         for path in self._files("*"):
             lines = _read(path)
-            left = [line for line in lines if line["key"] not in gone]
+            left = [line for line in lines if line.get("key") not in gone]
             if not left:
                 path.unlink()
             elif len(left) < len(lines):
@@ -209,7 +209,7 @@ def _read(path: Path) -> list[Line]:
     """Read a file of tasks, with whatever was added to it."""
     try:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+            return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
                 return list(csv.DictReader(file))

@@ -34,7 +34,7 @@ _RETRIES = 2
 _TRY_AGAIN = (408, 425, 429)
 
 
-class Told(Protocol):
+class ProjectLike(Protocol):
     """What hooks know of a project.
 
     Attributes
@@ -52,11 +52,11 @@ class Told(Protocol):
     def id(self) -> str: ...  # noqa: D102
 
 
-Hook: TypeAlias = "Callable[[Told, Round], object]"
+Hook: TypeAlias = "Callable[[ProjectLike, Round], object]"
 """Called with the project and the round that has ended."""
 
 
-def run_hooks(hooks: Iterable[Hook], project: Told, round: Round) -> None:  # noqa: A002 - the field's word
+def run_hooks(hooks: Iterable[Hook], project: ProjectLike, round: Round) -> None:  # noqa: A002 - the field's word
     """Tell all hooks of the end of a round.
 
     A hook that fails stops neither the loop nor the other hooks: a warning tells of it. Ctrl-C passes.
@@ -117,7 +117,7 @@ class MlflowHook:
         self._uri = uri
         self._experiment = experiment or "pickwise"
 
-    def __call__(self, project: Told, round: Round) -> None:  # noqa: A002 - the field's word
+    def __call__(self, project: ProjectLike, round: Round) -> None:  # noqa: A002 - the field's word
         """Write a round."""
         with _without_telemetry():
             try:
@@ -147,7 +147,7 @@ class MlflowHook:
         uri = self._uri if password is None else self._uri.replace(f":{password}@", ":***@")
         return f"MlflowHook({uri!r}, {self._experiment!r})"
 
-    def _run(self, client: Any, project: Told) -> Any:
+    def _run(self, client: Any, project: ProjectLike) -> Any:
         """Find the project's run, or make it."""
         experiment = client.get_experiment_by_name(self._experiment)
         number = client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
@@ -240,7 +240,7 @@ class WebhookHook:
         self._shown = f"{parts.scheme}://{parts.netloc}/…"
         self._secret = None if secret is None else secret.encode()
 
-    def __call__(self, project: Told, round: Round) -> None:  # noqa: A002 - the field's word
+    def __call__(self, project: ProjectLike, round: Round) -> None:  # noqa: A002 - the field's word
         """Post a round.
 
         Raises

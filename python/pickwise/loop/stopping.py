@@ -7,7 +7,7 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.loop.history import Round
-
-Task: TypeAlias = Literal["multiclass", "multilabel", "regression"]
+    from pickwise.loop.merging import Task
 
 LESS_IS_BETTER = ("log_loss", "mae", "changed", "delta_f", "uncertainty")
 """Metrics of a round that fall as a model gets better."""
