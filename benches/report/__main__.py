@@ -14,8 +14,10 @@ import strategies
 import two_rounds
 from common import shown
 
+import loop
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (engine, engines, k_center, strategies, pools, two_rounds)
+PAGES = (engine, engines, k_center, strategies, pools, two_rounds, loop)
 
 
 def main() -> None:
