@@ -20,6 +20,7 @@ import pytest
 
 import pickwise as pw
 from pickwise import cli
+from pickwise.id_file import read_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +184,18 @@ def test_exclude_ids(folder: Path, suffix: str, id_column: str) -> None:
     run(folder, "select", *pool, "-k", "20", "--exclude-ids", str(first), "-o", "out/second.parquet")
     both = pw.select(folder / "pool.parquet", 40, probabilities="p_*", id=id_column)
     assert [row["id"] for row in read(folder / "out" / "second.parquet")] == both.ids[20:].tolist()
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0c"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt"])
+def test_ids_hold_what_unicode_takes_for_the_end_of_a_line(tmp_path: Path, suffix: str, separator: str) -> None:
+    ids, path = [f"a{separator}b", "c"], tmp_path / f"ids{suffix}"
+    if suffix == ".jsonl":
+        lines = [json.dumps({"id": name}, ensure_ascii=False) for name in ids]
+    else:
+        lines = ["id", *ids] if suffix == ".csv" else ids
+    path.write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    assert read_ids(path, strings=True) == ids
 
 
 def test_exclude_ids_that_cannot_be_read(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-USED = ["matplotlib", "pandas", "polars", "pyarrow", "sklearn", "typer"]
+USED = ["jinja2", "matplotlib", "pandas", "polars", "pyarrow", "scipy", "skops", "sklearn", "sqlalchemy", "typer"]
 
 
 @pytest.fixture
@@ -42,6 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     columns = {f"x_{column}": embeddings[:, column].copy() for column in range(16)}
     table = pa.table({"doc_id": [f"doc-{row}" for row in range(2000)], **columns})
     pq.write_table(table, tmp_path / "features" / "a.parquet")
+    for name, rows in (("test", range(200)), ("first", range(200, 260))):
+        lines = [f"doc-{row},{'spam' if embeddings[row, 0] > 0 else 'ham'}" for row in rows]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,label", *lines]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -20,10 +20,6 @@ if not hasattr(os, "fork"):
     pytest.skip("needs fork", allow_module_level=True)
 
 # All that a project may import, so that hundreds of children need not.
-import pyarrow.parquet
-import scipy.spatial.distance
-import scipy.stats
-import sklearn.metrics
 import sqlalchemy as sa
 
 import pickwise as pw

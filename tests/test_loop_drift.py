@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pickwise.loop.drift import Drift, Profile, compare, population_stability
+from pickwise.loop.drift import Drift, compare, population_stability
+from pickwise.loop.profile import Profile
 
 pytest.importorskip("scipy")
 

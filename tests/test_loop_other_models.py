@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pickwise as pw
 from pickwise.loop.models import (
     ExternalModel,
     FunctionModel,
@@ -250,3 +251,15 @@ def test_options_of_another_kind_of_model():
         as_loop_model(model, "multilabel")
     with pytest.raises(ValueError, match="task: expected 'multiclass' or 'multilabel' or 'regression', got 'other'"):
         as_loop_model(GaussianNB(), "other")
+
+
+def test_a_project_whose_model_was_left_out_is_not_taken_for_one_that_is_trained_elsewhere(tmp_path):
+    pytest.importorskip("sqlalchemy")
+    x = np.arange(8.0)[:, None]
+    with pw.Project.create(tmp_path / "p", x, model=GaussianNB()) as project:
+        project.seed({0: "a", 1: "a", 6: "b", 7: "b"})
+        project.fit()
+    with pytest.raises(TypeError, match="expected the one that was trained here, got none"):
+        pw.Project.open(tmp_path / "p")
+    with pw.Project.open(tmp_path / "p", x, model=GaussianNB()) as project:
+        assert len(project.ask(2)) == 2

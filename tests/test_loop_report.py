@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pickwise.loop.drift import Profile, compare
+from pickwise.loop.drift import compare
 from pickwise.loop.history import Round, State
+from pickwise.loop.profile import Profile
 from pickwise.loop.report import AnnotatorRow, InformativeRow, ReportData, render, write
 
 pytest.importorskip("jinja2")
@@ -280,3 +281,31 @@ def test_the_style_of_the_caller_is_left_alone():
         text = render(sample())
         assert mpl.rcParams["font.size"] == 33
     assert text == render(sample())
+
+
+def test_columns_that_say_nothing_are_left_out():
+    rows = [InformativeRow(i, 1, 0.9, "spam", None, None) for i in range(3)]
+    text = " ".join(Page(render(sample(informative=rows))).text)
+    assert "score label Annotators" not in text
+    assert "predicted text" not in text
+    both = " ".join(Page(render(sample(informative=[*rows, InformativeRow(9, 1, 0.9, None, "ham", "a text")]))).text)
+    assert "score label predicted text" in " ".join(both.split())
+
+
+def test_a_row_that_two_annotators_label_counts_once(tmp_path):
+    pytest.importorskip("sqlalchemy")
+    from sklearn.linear_model import LogisticRegression
+
+    import pickwise as pw
+    from pickwise.annotators import SimulatedAnnotators
+    from pickwise.loop.reporting import report_data
+
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    truth = np.where(x[:, 0] > 0, "yes", "no")
+    annotator = SimulatedAnnotators(truth, annotators=2)
+    with pw.Project.create(
+        tmp_path / "p", x, model=LogisticRegression(), annotator=annotator, overlap=2, batch_size=10
+    ) as project:
+        project.run(rounds=1)
+        assert sum(project.status().classes.values()) == 20
+        assert sum(report_data(project._context).class_counts.values()) == 10

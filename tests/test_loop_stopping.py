@@ -12,6 +12,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import pickwise as pw
 from pickwise.loop.history import Round, State
+from pickwise.loop.probe import probe_metrics
 from pickwise.loop.stopping import (
     CRITERIA,
     AllOf,
@@ -27,10 +28,9 @@ from pickwise.loop.stopping import (
     Standing,
     Target,
     Time,
-    probe_metrics,
 )
 
-START = Standing(labelled=0, seconds=0.0)
+START = Standing(asked=0, seconds=0.0)
 
 
 def history_of(metric, values, state=State.trained):
@@ -42,14 +42,14 @@ def history_of(metric, values, state=State.trained):
 
 
 def test_budget_counts_labels():
-    assert Budget(500).check([], Standing(labelled=499, seconds=0)) is None
-    reason = Budget(500).check([], Standing(labelled=512, seconds=0))
-    assert reason == "the budget of 500 labels is spent: 512 rows have one"
+    assert Budget(500).check([], Standing(asked=499, seconds=0)) is None
+    reason = Budget(500).check([], Standing(asked=512, seconds=0))
+    assert reason == "the budget of 500 labels is spent: 512 rows were asked for"
 
 
 def test_time():
-    assert Time(60).check([], Standing(labelled=0, seconds=59.9)) is None
-    assert Time(60).check([], Standing(labelled=0, seconds=61)) == "61 s have passed, of the 60 s given"
+    assert Time(60).check([], Standing(asked=0, seconds=59.9)) is None
+    assert Time(60).check([], Standing(asked=0, seconds=61)) == "61 s have passed, of the 60 s given"
 
 
 def test_the_seed_and_open_rounds_are_not_counted():
@@ -134,14 +134,14 @@ def test_what_was_not_measured_says_nothing(name):
 
 
 def test_either_and_both():
-    history, standing = history_of("accuracy", [0.95] * 4), Standing(labelled=10, seconds=0)
+    history, standing = history_of("accuracy", [0.95] * 4), Standing(asked=10, seconds=0)
     reached, spent, late = Target("accuracy", 0.9), Budget(10), Time(5)
     assert (reached | late).check(history, standing) == "accuracy has reached 0.95, at least 0.9"
     assert (reached | spent).check(history, standing).count("; ") == 1
     assert (late | Time(9)).check(history, standing) is None
     assert (reached & late).check(history, standing) is None
     assert (reached & spent).check(history, standing) == (
-        "accuracy has reached 0.95, at least 0.9; the budget of 10 labels is spent: 10 rows have one"
+        "accuracy has reached 0.95, at least 0.9; the budget of 10 labels is spent: 10 rows were asked for"
     )
 
 
@@ -197,7 +197,7 @@ METRICS = ("accuracy", "macro_f1", "r2", "agreement", "changed", "delta_f", "unc
 @given(ANY, ANY, st.lists(st.dictionaries(st.sampled_from(METRICS), SHARE)), st.integers(0, 9), SHARE)
 def test_joined_criteria_stop_as_their_parts_do(a, b, metrics, labelled, seconds):
     history = [Round(number=i, state=State.trained, metrics=each) for i, each in enumerate(metrics)]
-    standing = Standing(labelled=labelled, seconds=seconds)
+    standing = Standing(asked=labelled, seconds=seconds)
     one, two = (criterion.check(history, standing) for criterion in (a, b))
     assert ((a | b).check(history, standing) is None) == (one is None and two is None)
     assert ((a & b).check(history, standing) is None) == (one is None or two is None)

@@ -3,11 +3,10 @@
 # Typer reads the annotations, so they are evaluated here.
 
 import dataclasses
-import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,12 +39,14 @@ from pickwise.command_options import (
     read_filters,
     tell_version,
 )
+from pickwise.command_output import failing_well, print_table
 from pickwise.id_file import read_ids
 from pickwise.ids import Ids, as_ids
 from pickwise.output import items, writing
 from pickwise.pools import Chunk, Pool, open_pool
 from pickwise.pools.paths import find_files
 from pickwise.progress import reporting
+from pickwise.project_commands import project
 from pickwise.ranking import Source, borrowed
 from pickwise.report import some
 from pickwise.scores import score_rows
@@ -58,6 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(project, name="project")
 
 
 @app.callback()
@@ -174,7 +176,7 @@ def select(
       pickwise select 's3://bucket/predictions/' -k 1000 -p 'p_*' --filter 'lang == en' \\
           --on-file-error skip --checkpoint sel.state --report -o batch.parquet
     """  # noqa: D301
-    with _failing_well():
+    with failing_well():
         began = time.perf_counter()
         options = {"from_logits": from_logits, "temperature": temperature, "task": task}
         chosen = _strategy(strategy, **options, metric=metric, prefilter=prefilter)
@@ -255,7 +257,7 @@ def score(
       pickwise score pool.npy -o scores.npy
       pickwise score 'predictions/*.parquet' --strategy entropy -p 'p_*' --id doc_id -o scores.parquet
     """  # noqa: D301
-    with _failing_well():
+    with failing_well():
         began = time.perf_counter()
         chosen = _strategy(strategy, from_logits=from_logits, temperature=temperature, task=task)
         if not isinstance(chosen, (Uncertainty, Committee)):
@@ -363,10 +365,7 @@ def _as_table(selection: pw.Selection) -> dict[str, NDArray[Any] | Ids]:
 def _print_table(selection: pw.Selection) -> None:
     columns = {name: [str(item) for item in items(column)] for name, column in _as_table(selection).items()}
     columns["score"] = [f"{score:.6g}" for score in selection.scores.tolist()]
-    cells = [[name, *columns[name]] for name in ("rank", "id", "index", "score")]
-    widths = [max(map(len, column)) for column in cells]
-    for row in zip(*cells, strict=True):
-        typer.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    print_table({name: columns[name] for name in ("rank", "id", "index", "score")})
 
 
 def _shown(quiet: bool) -> bool:
@@ -389,28 +388,3 @@ def _tell_report(selection: pw.Selection) -> None:
         last = float(selection.scores[-1])
         share = seen.scores.share_above(last)
         typer.echo(f"  {share:.3%} of the rows score higher than {last:.4g}, as the last selected one does", err=True)
-
-
-def _worded(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return re.sub("|".join(map(re.escape, _FLAGS)), lambda match: _FLAGS[match[0]], str(error))
-
-
-_FLAGS = {"clip=True": "--clip", "from_logits=True": "--from-logits", "probabilities=": "--probabilities="}
-"""What messages of the library call arguments that are options here."""
-
-
-@contextmanager
-def _failing_well() -> Iterator[None]:
-    """Turn what can go wrong into one line and an exit code; a defect of the program keeps its traceback."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.echo(f"pickwise: {_worded(error)}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("pickwise: interrupted", err=True)
-        raise typer.Exit(130) from None

@@ -73,7 +73,7 @@ def open_embeddings(embeddings: Any, pool: Any, request: Request) -> NDArray[Any
         Names that are no paths are columns of the pool itself.
     """
     options = {"filters": request.filters, "on_file_error": request.on_file_error}
-    if _names_columns(embeddings, pool):
+    if names_columns(embeddings, pool):
         opened = open_pool(pool, probabilities=embeddings, **options)
         if not opened.can_be_read_again:
             raise ValueError(
@@ -242,7 +242,7 @@ def gathering(
         report(len(chunk.matrix))
 
 
-def _names_columns(embeddings: Any, pool: Any) -> bool:
+def names_columns(embeddings: Any, pool: Any) -> bool:
     """Tell names of columns from paths."""
     if not (is_table(pool) or is_path_like(pool)) or not is_path_like(embeddings):
         return False

@@ -51,7 +51,8 @@ def _integer(item: object, path: Path, row: int) -> int:
 
 
 def _lines(path: Path) -> Sequence[object]:
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    # Not splitlines, which also parts a line at characters that ids may hold, such as U+2028.
+    return [line.strip() for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
 
 
 def _csv(path: Path) -> Sequence[object]:
@@ -64,7 +65,7 @@ def _csv(path: Path) -> Sequence[object]:
 def _jsonl(path: Path) -> Sequence[object]:
     found: list[object] = []
     name: str | None = None
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:

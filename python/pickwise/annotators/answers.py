@@ -120,30 +120,43 @@ class AnswerReader:
         OSError
             If it cannot be read.
         """
-        lines = _LINES.get(path.suffix.lower())
-        if lines is None:
-            return [], [f"{path}: expected a file of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}"]
-        line = "row" if lines is _parquet_rows else "line"
-        name = path.name
         answers: list[Annotation] = []
         problems: list[str] = []
+        for where, found in self.lines(path):
+            if isinstance(found, Annotation):
+                answers.append(found)
+            else:
+                problems.append(f"{where}: {found}")
+        return answers, problems
+
+    def lines(self, path: Path) -> Iterator[tuple[str, Annotation | str]]:
+        """Read a file; yield where each answer stands, and the answer, or what is wrong there.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        lines = _LINES.get(path.suffix.lower())
+        if lines is None:
+            yield str(path), f"expected a file of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}"
+            return
+        line = "row" if lines is _parquet_rows else "line"
+        name = path.name
         times: dict[str, int] = {}
         try:
             for number, cells in lines(path):
+                found: Annotation | str | None
                 try:
-                    if isinstance(cells, str):
-                        raise ValueError(cells)  # noqa: TRY004, TRY301 - the file is wrong
-                    answer = self._answer(cells, name, times)
+                    found = cells if isinstance(cells, str) else self._answer(cells, name, times)
                 except UnicodeEncodeError:
-                    problems.append(f"{path}: {line} {number}: expected text in UTF-8")
+                    found = "expected text in UTF-8"
                 except ValueError as error:
-                    problems.append(f"{path}: {line} {number}: {error}")
-                else:
-                    if answer is not None:
-                        answers.append(answer)
+                    found = str(error)
+                if found is not None:
+                    yield f"{path}: {line} {number}", found
         except ValueError as error:
-            problems.append(f"{path}: {error}")
-        return answers, problems
+            yield str(path), str(error)
 
     def _answer(self, cells: Sequence[Any], file: str, times: dict[str, int]) -> Annotation | None:
         row, label, kind, annotator, seconds, key, updated_at = cells

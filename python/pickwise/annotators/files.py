@@ -106,9 +106,8 @@ class FileAnnotator:
                 for line in _read(path):
                     some.pop(line.get("key", ""), None)
             if some:
-                lines = [_line(task) for task in some.values()]
                 name = hashlib.blake2b(json.dumps(list(some)).encode(), digest_size=4).hexdigest()
-                _write(self._folder / f"tasks-{number}-{name}{self._suffix}", lines)
+                write_tasks(self._folder / f"tasks-{number}-{name}{self._suffix}", some.values())
 
     def poll(self, cursor: str | None) -> tuple[Sequence[Annotation], str | None]:
         """Read the files of answers that have changed, and have come to rest.
@@ -186,6 +185,18 @@ def plain(x: Any) -> Any:
     return x.isoformat() if hasattr(x, "isoformat") else str(x)
 
 
+def write_tasks(path: Path, tasks: Iterable[Task]) -> None:
+    """Write tasks to a file that is to be filled in, wholly or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ending in ``.jsonl``, ``.csv`` or ``.parquet``.
+    tasks : iterable of Task
+    """
+    _write(path, [_line(task) for task in tasks])
+
+
 def _line(task: Task) -> Line:
     """Lay a task out in columns."""
     if task.data is None:
@@ -221,7 +232,7 @@ def _read(path: Path) -> list[Line]:
 
 def _write(path: Path, lines: Sequence[Line]) -> None:
     """Write a file of tasks, wholly or not at all."""
-    content = _WRITERS[path.suffix[1:]](lines)
+    content = _WRITERS[path.suffix[1:].lower()](lines)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with unfinished.open("xb") as file:

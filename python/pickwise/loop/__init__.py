@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+try:
+    import sqlalchemy  # noqa: F401 - only to know that it is there, before whatever needs it
+except ImportError as error:
+    raise ImportError("Project needs SQLAlchemy; install it with pip install 'pickwise[loop]'") from error
+
 from pickwise.loop.history import Round, State
 from pickwise.loop.models import ExternalModel, FunctionModel, SklearnModel
 from pickwise.loop.project import Project

@@ -14,8 +14,8 @@ from pickwise.loop.history import State
 from pickwise.loop.ledger import Answer, Recorded, decode_label, encode_label, record
 from pickwise.loop.merging import Merged, Votes, merge
 from pickwise.loop.rounds import advance, known_among, read_asks, read_rounds
-from pickwise.loop.schema import rows, votes
-from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.schema import asks, rows, votes
+from pickwise.loop.store import among, get_fact, set_fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -89,9 +89,15 @@ def _record(context: Context, connection: Connection, found: Sequence[Annotation
     done = record(connection, answers, overlap=context.settings.overlap)
     done.refused += refused
     for each_round in read_rounds(connection):
-        if each_round.state is State.asked and each_round.answered:
+        if each_round.state is State.asked and _is_about(connection, each_round.number, answers):
             advance(connection, each_round.number, State.collecting)
     return done
+
+
+def _is_about(connection: Connection, number: int, answers: Sequence[Answer]) -> bool:
+    """Whether some answer is about a row that a round asks for."""
+    inside = among(connection, asks.c.row, [answer.row for answer in answers])
+    return connection.scalar(select(asks.c.row).where(asks.c.round == number, inside).limit(1)) is not None
 
 
 def _answer(context: Context, each: Annotation, row: str) -> Answer:
@@ -129,10 +135,14 @@ def _class(classes: tuple[str | int, ...] | None, label: Any) -> Any:
     if isinstance(label, bool) or not isinstance(label, (str, int)):
         raise TypeError(f"labels: expected the name of a class, str or int, got {label!r}")
     if classes is not None and label not in classes:
+        # Files differ in whether they have numbers or text, and classes are all of one type.
+        same = [name for name in classes if str(name) == str(label)]
+        if same:
+            return same[0]
         from difflib import get_close_matches
 
         close = get_close_matches(str(label), map(str, classes), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         shown = ", ".join(map(repr, classes[:10])) + (" …" if len(classes) > 10 else "")
         raise ValueError(f"labels: no class is called {label!r}{hint} The classes are {shown}")
     return label
@@ -158,7 +168,11 @@ def given(context: Context, labels: Any) -> Iterator[tuple[str, str]]:
     seen: dict[str, str] = {}
     for name, label in pairs:
         row = context.as_row(name.item() if isinstance(name, np.generic) else name)
-        text = encode_label(checked_label(context, label))
+        try:
+            text = encode_label(checked_label(context, label))
+        except (ValueError, TypeError) as error:
+            error.add_note(f"labels: it is that of row {name!r}; nothing was recorded")
+            raise
         if seen.setdefault(row, text) != text:
             raise ValueError(f"labels: expected one for each row, got {seen[row]} and {text} for row {name!r}")
     yield from seen.items()
@@ -178,7 +192,7 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
     held_out : bool
         Which rows.
     probabilities : callable, optional
-        For "crowdlab": gives the model's probabilities of rows, by their ids, and the classes of their columns.
+        For "crowdlab": gives the model's probabilities of rows, by their ids, with a column for each of some classes.
     """
     with context.store.read() as connection:
         found = connection.execute(
@@ -196,12 +210,13 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
         np.array([np.nan if each.seconds is None else each.seconds for each in found], np.float64),
     )
     settings = context.settings
+    classes = settings.classes or seen_classes(heard, settings.task)
     given_p = None
     if settings.merge == "crowdlab" and probabilities is not None:
-        given_p = probabilities([context.as_id(name) for name in names])
+        given_p = probabilities([context.as_id(name) for name in names], classes)
     merged = merge(
         heard,
-        settings.classes or seen_classes(heard, settings.task),
+        classes,
         task=settings.task,
         method=None if settings.task != "multiclass" else settings.merge,
         probabilities=given_p,

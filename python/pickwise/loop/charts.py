@@ -1,52 +1,24 @@
-"""The charts of the report, and how they become part of a page. Needs matplotlib, from the extra ``loop``."""
+"""The charts of the report of a project. Needs matplotlib, from the extra ``loop``."""
 
 from __future__ import annotations
 
 import functools
-import io
 import math
-import re
-import warnings
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pickwise.page.svg import BLUE, GREEN, INK, ORANGE, canvas, clean, panels, percent, styled
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from xml.etree.ElementTree import Element
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
     from numpy.typing import NDArray
 
     from pickwise.loop.drift import Drift, Histogram
     from pickwise.loop.history import Round
-
-    P = ParamSpec("P")
-
-# Okabe and Ito's colours, told apart by the colour-blind. A page sets them anew for dark backgrounds.
-INK, BLUE, ORANGE, GREEN = "#1A1C20", "#0072B2", "#D55E00", "#009E73"
-_VARIABLES = {INK: "ink", BLUE: "blue", ORANGE: "orange", GREEN: "green"}
-
-# Inches: as wide as a phone, so that text is not shrunk there.
-_WIDTH = 4.6
-_STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.15,
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: to be read aloud, searched, and set in the font of the page
-    "text.parse_math": False,  # a class may be called "$"
-} | dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK)
 
 MOST_BARS = 24
 """Classes in a chart of bars; of more the first and the last are shown."""
@@ -58,21 +30,6 @@ RATES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1",
 """Metrics of which more is better, and at most 1; the first that is there stands for a model."""
 LOSSES = {"mae": "mean absolute error", "log_loss": "log loss"}
 """Metrics of which less is better."""
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the style of the report, and leave that of the caller's own pictures alone."""
-
-    @functools.wraps(draw)
-    def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        try:
-            from matplotlib import style
-        except ImportError as error:
-            raise ImportError("charts need matplotlib; install it with pip install 'pickwise[loop]'") from error
-        with style.context(["default", _STYLE]):
-            return draw(*args, **kwargs)
-
-    return in_style
 
 
 def wilson(share: float, rows: int) -> tuple[float, float]:
@@ -91,21 +48,11 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     return float(bounds.low), float(bounds.high)
 
 
-def clean(text: object, most: int) -> str:
-    """Write anything on a line that HTML and SVG can hold, shortened."""
-    # Twice as many characters are looked at as are shown, so that a long text costs no more than a short one.
-    line = " ".join(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text)[: 2 * most]).split())
-    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
-
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-
-
 @styled
 def draw_learning(rounds: Sequence[Round], evaluation_rows: int) -> Figure:
     """Draw how good each model is over the labels that it learnt from."""
     metrics = measured(rounds)
-    figure, axes = _canvas(2.9)
+    figure, axes = canvas(2.9)
     for name, color, dash in zip(metrics, (BLUE, ORANGE, GREEN, INK), ("-", "--", ":", "-."), strict=False):
         there = [step for step in rounds if is_known(step.metrics.get(name))]
         labels, values = [step.labelled for step in there], [step.metrics[name] for step in there]
@@ -134,11 +81,11 @@ def measured(rounds: Sequence[Round]) -> dict[str, str]:
 def draw_cost(rounds: Sequence[Round], hours: Mapping[int, float]) -> Figure:
     """Draw what each round has cost on top of those before it: labels, and hours where they are known."""
     numbers = [step.number for step in rounds]
-    panels = [("labels", [float(step.answered) for step in rounds])]
+    parts = [("labels", [float(step.answered) for step in rounds])]
     if hours:
-        panels.append(("hours of annotators", [hours.get(number, 0.0) for number in numbers]))
-    figure, panes = _panels([2.1] * len(panels), shared=True)
-    for axes, (name, costs) in zip(panes, panels, strict=True):
+        parts.append(("hours of annotators", [hours.get(number, 0.0) for number in numbers]))
+    figure, panes = panels([2.1] * len(parts), shared=True)
+    for axes, (name, costs) in zip(panes, parts, strict=True):
         before = np.cumsum([0.0, *costs])[:-1]
         axes.bar(numbers, before, color=BLUE, alpha=0.3, label="rounds before")
         axes.bar(numbers, costs, bottom=before, color=BLUE, label="this round")
@@ -186,7 +133,7 @@ def draw_recall_by_round(rounds: Sequence[Round]) -> Figure:
     last = {name: figures.get("recall", np.nan) for name, figures in rounds[-1].per_class.items()}
     order = sorted(last, key=lambda name: -last[name] if is_known(last[name]) else 1.0)
     cells = np.array([[step.per_class.get(name, {}).get("recall", np.nan) for step in rounds] for name in order])
-    figure, axes = _canvas(0.75 + 0.22 * len(order))
+    figure, axes = canvas(0.75 + 0.22 * len(order))
     # Light enough at one end and dark enough at the other for numbers on it, told apart by the colour-blind too.
     axes.pcolormesh(np.ma.masked_invalid(cells), cmap="cividis", vmin=0, vmax=1)
     for (y, x), recall in np.ndenumerate(cells):
@@ -210,7 +157,7 @@ def draw_scores(scores: Mapping[int, NDArray[Any]]) -> Figure:
     edges = np.histogram_bin_edges(np.concatenate([finite[number] for number in shown]), 50)
     shares = [np.histogram(finite[number], edges)[0] / len(finite[number]) for number in shown]
     centers, top = (edges[1:] + edges[:-1]) / 2, max(share.max() for share in shares)
-    figure, axes = _canvas(0.8 + 0.3 * len(shown))
+    figure, axes = canvas(0.8 + 0.3 * len(shown))
     highest = 0.0
     for y, share in enumerate(shares):
         color = ORANGE if y == len(shown) - 1 else BLUE
@@ -229,16 +176,16 @@ def draw_scores(scores: Mapping[int, NDArray[Any]]) -> Figure:
 def draw_drift(drift: Drift) -> Figure:
     """Draw the scores, the classes that moved most and the distances to labelled rows, before and after."""
     moved = min(len(drift.classes), _MOST_MOVED)
-    panels: list[tuple[str, float, Callable[[Axes], None]]] = [
+    parts: list[tuple[str, float, Callable[[Axes], None]]] = [
         ("score", 1.6, functools.partial(_steps, histogram=drift.score_histogram))
     ]
     if drift.classes:
-        panels.append(("predicted classes", 0.3 + 0.21 * moved, functools.partial(_moves, drift=drift)))
+        parts.append(("predicted classes", 0.3 + 0.21 * moved, functools.partial(_moves, drift=drift)))
     if drift.distance_histogram is not None:
         steps = functools.partial(_steps, histogram=drift.distance_histogram)
-        panels.append(("distance to the nearest labelled row", 1.6, steps))
-    figure, panes = _panels([height + 0.6 for _, height, _ in panels])
-    for axes, (title, _, draw) in zip(panes, panels, strict=True):
+        parts.append(("distance to the nearest labelled row", 1.6, steps))
+    figure, panes = panels([height + 0.6 for _, height, _ in parts])
+    for axes, (title, _, draw) in zip(panes, parts, strict=True):
         draw(axes)
         axes.set_title(title)
     panes[0].legend(loc="best")
@@ -251,7 +198,7 @@ _MOST_MOVED = 12
 def _steps(axes: Axes, histogram: Histogram) -> None:
     axes.stairs(histogram.before, histogram.edges, color=BLUE, label="before", linewidth=1.4)
     axes.stairs(histogram.after, histogram.edges, color=ORANGE, label="after", fill=True, alpha=0.35)
-    axes.yaxis.set_major_formatter(_percent())
+    axes.yaxis.set_major_formatter(percent())
     axes.locator_params(axis="y", nbins=4)
 
 
@@ -264,15 +211,9 @@ def _moves(axes: Axes, drift: Drift) -> None:
     axes.plot(after[most], places, "o", color=ORANGE, markersize=6, label="after")
     axes.set_yticks(places, [clean(drift.classes[i], 22) for i in most])
     axes.set(xlim=(0, None), ylim=(len(most) - 0.4, -0.6))
-    axes.xaxis.set_major_formatter(_percent())
+    axes.xaxis.set_major_formatter(percent())
     axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="y", length=0)
-
-
-def _percent() -> PercentFormatter:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1)
 
 
 def is_known(value: float | None) -> bool:
@@ -285,20 +226,6 @@ def has_finite(scores: NDArray[Any]) -> bool:
     return bool(np.isfinite(scores).any())
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure, (axes,) = _panels([height])
-    return figure, axes
-
-
-def _panels(heights: Sequence[float], *, shared: bool = False) -> tuple[Figure, list[Axes]]:
-    """Make a figure of charts one below the other."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, sum(heights)))
-    axes = figure.subplots(len(heights), 1, sharex=shared, squeeze=False, height_ratios=heights)
-    return figure, list(axes[:, 0])
-
-
 def _bars(order: Sequence[str]) -> tuple[Figure, Axes, list[tuple[int, str]]]:
     """Make room for a bar a class, and tell which goes where; of many there are the first and the last."""
     rows = list(enumerate(order))
@@ -308,7 +235,7 @@ def _bars(order: Sequence[str]) -> tuple[Figure, Axes, list[tuple[int, str]]]:
         rows = [*rows[:half], *((half + 1 + y, name) for y, name in enumerate(order[-half:]))]
         ticks = [(y, clean(name, 22)) for y, name in rows]
         ticks.insert(half, (half, f"… {len(order) - 2 * half} more …"))
-    figure, axes = _canvas(0.7 + 0.21 * len(ticks))
+    figure, axes = canvas(0.7 + 0.21 * len(ticks))
     axes.set_yticks(*zip(*ticks, strict=True))
     axes.set_ylim(len(ticks) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -321,72 +248,3 @@ def _evenly(steps: Sequence[Any]) -> list[Any]:
     if len(steps) <= _MOST_ROUNDS:
         return list(steps)
     return [steps[i] for i in np.linspace(0, len(steps) - 1, _MOST_ROUNDS).round().astype(int)]
-
-
-def to_svg(figure: Figure, prefix: str, title: str) -> str:
-    """Write a figure as an element for a page of HTML.
-
-    Parameters
-    ----------
-    figure : Figure
-    prefix : str
-        Before each id, different for each chart of a page.
-    title : str
-        What it shows, for those who cannot see it.
-
-    Returns
-    -------
-    str
-        The same for the same figure: no date, no random ids. Colours of the style are CSS variables (``--ink``,
-        ``--blue``, ``--orange``, ``--green``), and the size is left to the page.
-    """
-    from matplotlib import style
-
-    file = io.StringIO()
-    with style.context(["default", _STYLE | {"svg.hashsalt": prefix}]), warnings.catch_warnings():
-        # The browser has the letters that matplotlib's font lacks.
-        warnings.filterwarnings("ignore", message=r".*[Gg]lyph.*")
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(file.getvalue(), prefix, title)
-
-
-def _for_page(text: str, prefix: str, title: str) -> str:
-    from xml.etree import ElementTree as ET
-
-    root = ET.fromstring(text)  # noqa: S314 - matplotlib wrote it a moment ago
-    needed = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', text))
-    for element in list(root.iter()):
-        for child in list(element):
-            # Styles would be those of the whole page.
-            if child.tag.rpartition("}")[2] in {"metadata", "style"}:
-                element.remove(child)
-    for element in root.iter():
-        _adapt(element, prefix, needed)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.attrib |= {"role": "img", "aria-label": title}
-    return ET.tostring(root, encoding="unicode")
-
-
-def _adapt(element: Element, prefix: str, needed: set[str]) -> None:
-    """Drop namespaces, which HTML has none of, and ids that nothing refers to; prefix the others."""
-    element.tag = element.tag.rpartition("}")[2]
-    attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
-    if attributes.get("id") not in needed:
-        attributes.pop("id", None)
-    for name, value in attributes.items():
-        if name == "id":
-            attributes[name] = f"{prefix}-{value}"
-        elif name == "href":
-            attributes[name] = value.replace("#", f"#{prefix}-", 1)
-        else:
-            attributes[name] = _COLOR.sub(_variable, value.replace("url(#", f"url(#{prefix}-"))
-    element.attrib.clear()
-    element.attrib.update(attributes)
-
-
-_COLOR = re.compile("|".join(_VARIABLES), re.IGNORECASE)
-
-
-def _variable(color: re.Match[str]) -> str:
-    return f"var(--{_VARIABLES[color[0].upper()]}, {color[0]})"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pickwise.gathering import as_matrix, names_columns, open_embeddings
 from pickwise.loop.models.external import ExternalModel
+from pickwise.ranking import Request
 from pickwise.selection import select
 from pickwise.strategies import BatchBALD, Joint, KCenter, Ranking, Strategy
 from pickwise.strategies.base import as_option
@@ -66,30 +68,42 @@ def choose(context: Context, k: int, *, seed: int, known: Known, new_region: flo
         The share of rows that are chosen for being far from all labelled ones.
     """
     settings = context.settings
-    is_first = context.model is None or (context.model.trains and context.model_round is None)
+    is_first = _is_first(context)
     strategy = settings.initial_strategy if is_first else settings.strategy
     reserved = round(k * new_region)
     ids, wanted, selection = list(known.ids), [], None
     written: dict[str, Any] = _written(strategy)
+    far = None
     if reserved:
         far = _far(context, reserved, seed, known)
+    if far is not None:
         wanted += [(context.as_row(name), float(score), "new region") for name, score in _pairs(far)]
         ids += list(far)
         written["new_region"] = {"share": new_region, "strategy": _written(far.strategy)}
     if k > len(wanted):
         selection = _select(context, strategy, k - len(wanted), seed, replace(known, ids=ids))
+    if selection is not None:
         why = "initial" if is_first else "selected"
         wanted += [(context.as_row(name), float(score), why) for name, score in _pairs(selection)]
     return Chosen(selection, written, wanted)
 
 
-def _select(context: Context, strategy: Strategy, k: int, seed: int, known: Known) -> Selection:
-    """Let a strategy choose."""
+def _is_first(context: Context) -> bool:
+    """Whether nothing is predicted yet, so that the first strategy chooses."""
+    if isinstance(context.model, ExternalModel):
+        return context.data is not None and not context.model.has_predictions
+    return context.model is None or context.model_round is None
+
+
+def _select(context: Context, strategy: Strategy, k: int, seed: int, known: Known) -> Selection | None:
+    """Let a strategy choose; None where no row is left."""
     data, model = context.data, context.model
     options: dict[str, Any] = {"exclude_ids": _as_ids(known.ids), "random_state": seed, "clip": True}
-    if data is None or (model is not None and not model.trains):
+    if data is None or (isinstance(model, ExternalModel) and model.has_predictions):
         return _of_predictions(context, strategy, k, options)
     options["ids"] = data.ids
+    if isinstance(strategy, (Joint, BatchBALD)) and _is_exhausted(data, known):
+        return None
     if isinstance(strategy, Joint):
         return _together(context, strategy, k, options, known)
     if isinstance(strategy, Ranking) and not strategy.needs_matrix:
@@ -123,41 +137,50 @@ def _together(context: Context, strategy: Joint, k: int, options: dict[str, Any]
     """Choose rows together, by their embeddings and what the strategy needs beside."""
     data = context.data
     assert data is not None  # noqa: S101 - predictions alone are chosen from elsewhere
-    embeddings = _embeddings(context, data, strategy)
-    if isinstance(embeddings, np.ndarray):
-        options = _without_table(options, data)
-    places = data.positions(known.labelled)
     if isinstance(strategy, (GreedySamplingY, GreedySamplingXY)):
-        return _greedy(context, strategy, k, embeddings, known)
-    if len(known.labelled):
-        options["labelled"] = places if places is not None else data.take_embeddings(known.labelled, embeddings)
+        return _greedy(context, strategy, k, known)
+    embeddings = _embeddings(context, data, strategy)
+    # Of rows that are no longer in the pool there are no embeddings.
+    gone = set(data.unknown(known.labelled))
+    inside = [name for name in known.labelled if name not in gone]
+    if inside:
+        places = data.positions(inside)
+        options["labelled"] = places if places is not None else data.take_embeddings(inside, embeddings)
     if strategy.needs == "embeddings" and getattr(strategy, "prefilter", None) is None:
         if isinstance(embeddings, str):
             return select(data.rows, k, strategy, id=data.id, probabilities=embeddings, **options)
-        return select(embeddings, k, strategy, **options)
+        return select(embeddings, k, strategy, **_without_table(options, data))
     assert context.model is not None  # noqa: S101 - the first strategy needs none
+    if isinstance(embeddings, str):
+        embeddings = open_embeddings(embeddings, data.rows, Request())
     return select(data.predicted(context.model.predict_proba), k, strategy, embeddings=embeddings, **options)
 
 
-def _greedy(context: Context, strategy: Joint, k: int, embeddings: Any, known: Known) -> Selection:
+def _greedy(context: Context, strategy: Joint, k: int, known: Known) -> Selection:
     """Choose by predicted numbers, and those that are known."""
     data, model = context.data, context.model
     assert data is not None  # noqa: S101 - only to tell the type checker
     assert model is not None  # noqa: S101
-    predicted = np.concatenate([model.predict(rows) for rows in data.inputs()])
-    barred = data.positions(known.ids) if len(known.ids) else None
+    predicted = np.concatenate([model.predict(rows) for rows in data.inputs()]).astype(np.float64)
+    order = {name: place for place, name in enumerate(data.all_ids().tolist())}
+    barred = np.array([order[name] for name in known.ids if name in order], np.int64)
+    options = {**_without_table({}, data), "exclude": barred if len(barred) else None, "clip": True}
     if isinstance(strategy, GreedySamplingY):
-        return greedy_y(predicted, k, targets=known.targets, exclude=barred, ids=data.ids, clip=True)
-    places = data.positions(known.labelled)
-    return greedy_xy(
-        predicted, embeddings, k, labelled=places, targets=known.targets, exclude=barred, ids=data.ids, clip=True
-    )
+        return greedy_y(predicted, k, targets=known.targets, **options)
+    embeddings = _embeddings(context, data, strategy)
+    if isinstance(embeddings, str):
+        embeddings = as_matrix(embeddings, data.rows, Request())
+    inside = [name in order for name in known.labelled]
+    places = np.array([order[name] for name in known.labelled if name in order], np.int64)
+    if known.targets is not None:
+        predicted[places] = known.targets[inside]
+    return greedy_xy(predicted, embeddings, k, labelled=places if len(places) else None, **options)
 
 
 def _embeddings(context: Context, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
     if context.embeddings is not None:
-        return context.embeddings
+        return _read(context.embeddings, data)
     if context.model is not None and context.model.can_embed and context.model_round is not None:
         return np.concatenate([context.model.embed(rows) for rows in data.inputs()])
     rows = data.rows
@@ -168,7 +191,19 @@ def _embeddings(context: Context, data: PoolData, strategy: Strategy) -> Any:
     )
 
 
-def _far(context: Context, k: int, seed: int, known: Known) -> Selection:
+def _read(embeddings: Any, data: PoolData) -> Any:
+    """Read files of embeddings, which lie beside a pool; a column of it stays a name."""
+    if not isinstance(embeddings, str) or names_columns(embeddings, data.rows):
+        return embeddings
+    return as_matrix(embeddings, data.rows, Request())
+
+
+def _is_exhausted(data: PoolData, known: Known) -> bool:
+    """Whether every row of the pool is known."""
+    return len(known.ids) >= data.count and len(known.ids) - len(data.unknown(known.ids)) >= data.count
+
+
+def _far(context: Context, k: int, seed: int, known: Known) -> Selection | None:
     """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
     try:
         return _select(context, KCenter(), k, seed, known)

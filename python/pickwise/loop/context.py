@@ -36,6 +36,10 @@ class Context:
         The round that the model in memory has learnt from.
     evaluation : (X, y) or None
         Rows outside of the pool that no model learns from.
+    probe : dict
+        The ids of a fixed sample of the pool, once they are drawn.
+    has_warned : bool
+        Whether somebody was told that rows of the evaluation equal labelled ones.
     """
 
     folder: Path
@@ -49,6 +53,7 @@ class Context:
     annotator: Annotator | None = None
     evaluation: tuple[Any, Any] | None = None
     probe: dict[str, Any] = field(default_factory=dict)
+    has_warned: bool = False
 
     def as_id(self, row: str) -> RowId:
         """Read an id as the tables have it."""

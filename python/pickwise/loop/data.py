@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 
 import pickwise
 from pickwise.pools.features import open_features
 from pickwise.pools.models import Function, as_matrix
-from pickwise.pools.paths import find_files, is_path_like
+from pickwise.pools.paths import KINDS, find_files, is_path_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.annotators.base import RowId
+    from pickwise.pools.paths import File, PathLike
 
 # Of a file or an array so many bytes are looked at, spread over all of it.
 _LOOKED_AT = 64 << 20
@@ -42,6 +45,8 @@ class PoolData(ABC):
         Of a table.
     id_type : {"int", "str"}
         What ids are.
+    count : int
+        How many rows there are.
     """
 
     rows: Any
@@ -49,6 +54,7 @@ class PoolData(ABC):
     id: str | None = None
     columns: Sequence[str] | None = None
     id_type: Literal["int", "str"] = "int"
+    count: int
 
     @abstractmethod
     def take(self, ids: Sequence[RowId]) -> Any:
@@ -89,13 +95,19 @@ class PoolData(ABC):
         """Return the ids of all rows."""
 
     def take_embeddings(self, ids: Sequence[RowId], embeddings: Any) -> Any:
-        """Return the embeddings of rows: of a column of the pool."""
-        if self.id is None or not isinstance(embeddings, str):
-            raise TypeError(
-                "embeddings: expected a column of the pool, or a pool in memory, with a strategy that goes by labelled "
-                f"rows, got {type(embeddings).__name__}"
-            )
-        return TableData(self.rows, self.id, [embeddings]).take(ids)
+        """Return the embeddings of rows: of a column of the pool, or of what lies beside it, row for row."""
+        from pickwise.gathering import gather, names_columns, open_embeddings
+        from pickwise.ranking import Request
+
+        if self.id is not None and isinstance(embeddings, str) and names_columns(embeddings, self.rows):
+            return TableData(self.rows, self.id, [embeddings]).take(ids)
+        places = {name: place for place, name in enumerate(self.all_ids().tolist())}
+        missing = [name for name in ids if name not in places]
+        if missing:
+            raise ValueError(_unknown(missing))
+        wanted, back = np.unique(np.array([places[name] for name in ids], np.int64), return_inverse=True)
+        request = Request()
+        return gather(open_embeddings(embeddings, self.rows, request), wanted, request)[0][back]
 
     def predicted(self, function: Callable[[Any], Any]) -> Any:
         """Make a pool of what a function of a model's input returns."""
@@ -110,6 +122,8 @@ class ArrayData(PoolData):
             rows = np.asarray(rows, dtype=object if rows and isinstance(rows[0], str) else None)
         self.rows = rows
         self.count = int(rows.shape[0] if hasattr(rows, "shape") else len(rows))
+        if not self.count:
+            raise ValueError("pool: expected at least one row, got none")
         self._places: dict[RowId, int] | None = None
         if ids is not None:
             self.ids = np.asarray(ids)
@@ -187,6 +201,11 @@ class TableData(PoolData):
         self.rows, self.id, self.columns = rows, id, None if columns is None else list(columns)
         self.id_type = "str" if self._open().pool.string_ids else "int"
 
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """Count the ids, once."""
+        return sum(map(len, self._all_ids()))
+
     def take(self, ids: Sequence[RowId]) -> Any:
         """Read the rows; files are read where they may have them."""
         import pyarrow as pa
@@ -229,21 +248,19 @@ class TableData(PoolData):
         """Look at the beginning and end of each file, where its schema and its statistics are; else at the ids."""
         about = hashlib.blake2b(digest_size=16)
         if is_path_like(self.rows):
-            for file in sorted(find_files(self.rows)[1], key=lambda file: file.name):
-                with file.open() as stream:
-                    size = stream.seek(0, 2)
-                    about.update(f"{file.name.rpartition('/')[2]} {size}".encode())
-                    for start in (0, max(0, size - _BLOCK)):
-                        stream.seek(start)
-                        about.update(stream.read(_BLOCK))
+            # In no order and without names: rows are known by their ids, whatever their file is called.
+            for digest in sorted(map(_digest, find_files(self.rows)[1])):
+                about.update(digest)
             return about.hexdigest()
         for names in self._all_ids():
-            about.update("\0".join(map(str, names)).encode())
+            about.update("".join(f"{name}\0" for name in names).encode())
         return about.hexdigest()
 
     def unknown(self, ids: Sequence[RowId]) -> list[RowId]:
         """Read the ids of the pool."""
         left = dict.fromkeys(ids)
+        if not left:
+            return []
         for _, names in self._matching(ids):
             for name in names:
                 left.pop(name, None)
@@ -296,7 +313,7 @@ def open_data(pool: Any, *, ids: Any = None, id: str | None = None, columns: Seq
     """
     from pickwise.pools.records import is_table
 
-    if is_path_like(pool):
+    if _are_files(pool):
         kind, files = find_files(pool)
         if kind == ".npy" and len(files) == 1:
             return ArrayData(np.load(files[0].name, mmap_mode="r"), ids)
@@ -310,6 +327,13 @@ def open_data(pool: Any, *, ids: Any = None, id: str | None = None, columns: Seq
     if ids is not None:
         raise TypeError("ids: expected None with a table, whose ids are in a column; name it with id=")
     return TableData(pool, id, columns)
+
+
+def _are_files(pool: Any) -> TypeGuard[PathLike | Sequence[PathLike]]:
+    """Tell files of rows from rows: a list of strings that are no such files holds texts, or paths of images."""
+    if isinstance(pool, (list, tuple)):
+        return is_path_like(pool) and all(os.fspath(name).lower().endswith(KINDS) for name in pool)
+    return is_path_like(pool)
 
 
 def as_input(batch: Any) -> Any:
@@ -339,6 +363,18 @@ def _joined(batches: list[Any], order: NDArray[np.int64]) -> Any:
 
     table = pa.Table.from_batches(batches).take(pa.array(order)).combine_chunks()
     return table.to_batches()[0]
+
+
+def _digest(file: File) -> bytes:
+    """Look at the beginning and the end of a file."""
+    about = hashlib.blake2b(digest_size=16)
+    with file.open() as stream:
+        size = stream.seek(0, 2)
+        about.update(str(size).encode())
+        for start in (0, max(0, size - _BLOCK)):
+            stream.seek(start)
+            about.update(stream.read(_BLOCK))
+    return about.digest()
 
 
 def _unknown(missing: Sequence[RowId]) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sqlalchemy import select
 
 from pickwise.annotators.base import Task
 from pickwise.loop import answering, training
@@ -13,7 +14,8 @@ from pickwise.loop.archive import write_round
 from pickwise.loop.choosing import Known, choose
 from pickwise.loop.history import Round, State
 from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
-from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.schema import rows
+from pickwise.loop.store import among, get_fact, set_fact
 from pickwise.loop.tables import round_tables
 
 if TYPE_CHECKING:
@@ -56,17 +58,21 @@ def begin(context: Context, k: int) -> list[Task]:
 def begin_again(context: Context, ids: Iterable[RowId] | int) -> list[Task]:
     """Plan a round of rows that have labels, and ask for them."""
     last = last_round(context)
-    pairs = training.doubtful(context, ids) if isinstance(ids, int) else [(name, 0.0) for name in ids]
-    rows = [(context.as_row(name), score, "relabel") for name, score in pairs]
-    names = [row for row, _, _ in rows]
+    pairs = training.doubtful(context, ids) if isinstance(ids, int) else [(name, 0.0) for name in dict.fromkeys(ids)]
+    wanted = [(context.as_row(name), score, "relabel") for name, score in pairs]
+    names = [row for row, _, _ in wanted]
     with context.store.write() as connection:
         known = known_among(connection, names)
         unknown = [row for row in names if row not in known]
-        if unknown or not rows:
+        if unknown or not wanted:
             raise ValueError(f"ids: expected rows that were labelled, got {unknown[0] if unknown else 'none'!r}")
+        inside = among(connection, rows.c.row, names)
+        held_out = connection.scalar(select(rows.c.row).where(inside, rows.c.held_out == 1).limit(1))
+        if held_out is not None:
+            raise ValueError(f"ids: expected rows that models learn from, got {held_out!r}, which is held out")
         number = 1 if last is None else last.number + 1
         seed, pool = _seed(context.settings.seed, number), get_fact(connection, "fingerprint")
-        plan(connection, number, {"strategy": "relabel"}, seed=seed, pool=pool, wanted=rows)
+        plan(connection, number, {"strategy": "relabel"}, seed=seed, pool=pool, wanted=wanted)
     return push(context, number)
 
 

@@ -13,15 +13,15 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pickwise.loop.schema import asks, counts, events, rows, votes
-from pickwise.loop.store import now, write_many
+from pickwise.loop.store import among, now, write_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection, Insert, Table
 
-STEP = 8000
-"""Rows to a statement: few enough for SQLite's limit on parameters, many enough to hide what a statement costs."""
+STEP = 20_000
+"""Rows to a statement: enough to hide what a statement costs, and of no weight in memory."""
 
 
 class Answer(NamedTuple):
@@ -111,7 +111,11 @@ def record(connection: Connection, answers: Iterable[Answer], *, overlap: int, h
 
 def _log(connection: Connection, answers: Sequence[Answer], at: float, done: Recorded) -> list[Answer]:
     """Append answers to the log, and return those that were not in it."""
-    known = set(connection.scalars(select(events.c.key).where(events.c.key.in_([answer.key for answer in answers]))))
+    known = set(
+        connection.scalars(
+            select(events.c.key).where(among(connection, events.c.key, [answer.key for answer in answers]))
+        )
+    )
     fresh: list[Answer] = []
     for answer in answers:
         if answer.key in known:
@@ -144,13 +148,15 @@ class _Standing:
         about = list(dict.fromkeys(answer.row for answer in answers))
         self._rows = {
             row: bool(is_held_out)
-            for row, is_held_out in connection.execute(select(rows.c.row, rows.c.held_out).where(rows.c.row.in_(about)))
+            for row, is_held_out in connection.execute(
+                select(rows.c.row, rows.c.held_out).where(among(connection, rows.c.row, about))
+            )
         }
         self._new_rows = [row for row in about if row not in self._rows]
         self._rows |= dict.fromkeys(self._new_rows, held_out)
         self._votes: dict[str, dict[str, tuple[Answer, int]]] = defaultdict(dict)
         if len(self._new_rows) < len(about):
-            for found in connection.execute(select(votes).where(votes.c.row.in_(about))):
+            for found in connection.execute(select(votes).where(among(connection, votes.c.row, about))):
                 answer = Answer("", found.row, found.kind, found.label, found.annotator, found.version, found.seconds)
                 self._votes[found.row][found.annotator] = (answer, found.event)
         self._before = {row: dict(kept) for row, kept in self._votes.items()}
@@ -160,7 +166,6 @@ class _Standing:
 
     def apply(self, first: int, done: Recorded) -> None:
         """Let the answers hold, the first of which is the event `first`."""
-        removed: list[dict[str, str]] = []
         for number, answer in enumerate(self._answers, first):
             kept = self._votes[answer.row].get(answer.annotator)
             if kept is not None and answer.version < kept[0].version:
@@ -171,32 +176,33 @@ class _Standing:
                 self._votes[answer.row].pop(answer.annotator, None)
             else:
                 self._votes[answer.row][answer.annotator] = (answer, number)
-        changed = []
-        for row in self._rows:
-            was, holds = self._before.get(row, {}), self._votes.get(row, {})
-            removed += [{"r": row, "a": who} for who in was if who not in holds]
-            changed += [(row, *kept) for who, kept in holds.items() if was.get(who) != kept]
-            self._count(row, was, -1)
-            self._count(row, holds, 1)
+        removed = [
+            {"r": row, "a": who} for row, was in self._before.items() for who in was if who not in self._votes[row]
+        ]
+        changed = [
+            (row, *kept)
+            for row, holds in self._votes.items()
+            for who, kept in holds.items()
+            if row not in self._before or self._before[row].get(who) != kept
+        ]
+        self._delta.subtract(self._totals(self._before))
+        self._delta.update(self._totals(self._votes))
         self._write_votes(removed, changed)
         self._write_rows()
         self._finish_asks()
         add_counts(self._connection, self._delta)
 
-    def _count(self, row: str, held: dict[str, tuple[Answer, int]], sign: int) -> None:
-        """Count the answers to a row in, or out."""
-        if not held:
-            return
-        kinds = [answer.kind for answer, _ in held.values()]
-        self._delta["answers"] += sign * len(kinds)
-        if self._rows[row]:
-            return
-        labels = [answer.label for answer, _ in held.values() if answer.kind == "label"]
-        self._delta["labelled"] += sign * bool(labels)
-        for label in labels:
-            self._delta[f"label:{label}"] += sign
-        for kind in kinds:
-            self._delta[f"kind:{kind}"] += sign
+    def _totals(self, votes_of: dict[str, dict[str, tuple[Answer, int]]]) -> Counter[str]:
+        """Count answers, and of rows that are not held out their kinds and labels."""
+        total = Counter(answers=sum(map(len, votes_of.values())))
+        learnt = [[answer for answer, _ in held.values()] for row, held in votes_of.items() if not self._rows[row]]
+        total["labelled"] = sum(any(answer.kind == "label" for answer in held) for held in learnt)
+        kinds = Counter((answer.kind, answer.label) for held in learnt for answer in held)
+        for (kind, label), count in kinds.items():
+            total[f"kind:{kind}"] += count
+            if kind == "label":
+                total[f"label:{label}"] += count
+        return total
 
     def _write_votes(self, removed: list[dict[str, str]], changed: list[tuple[str, Answer, int]]) -> None:
         if removed:
@@ -224,7 +230,7 @@ class _Standing:
         """Note which rows have all the answers that a round has asked for, and which no longer."""
         found = self._connection.execute(
             select(asks.c.round, asks.c.row, asks.c.since, asks.c.state).where(
-                asks.c.row.in_(list(self._rows)), asks.c.state != "recalled"
+                among(self._connection, asks.c.row, list(self._rows)), asks.c.state != "recalled"
             )
         )
         changes = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,12 +18,14 @@ from pickwise.loop.models import as_loop_model
 from pickwise.loop.settings import METRICS, Settings
 from pickwise.loop.store import Store, get_fact, set_fact
 from pickwise.options import one_of
-from pickwise.strategies import resolve
+from pickwise.strategies import Uncertainty, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pickwise.annotators.base import Annotator
     from pickwise.loop.settings import Task
+    from pickwise.strategies import Strategy
 
 
 def make(
@@ -48,11 +51,13 @@ def make(
         raise TypeError(f"pool: expected the rows that {learner.name} learns from, got None")
     given = {name: value for name, value in told.items() if value is not None}
     for name in ("classes", "columns"):
+        if isinstance(given.get(name), str):
+            raise TypeError(f"{name}: expected a list of names, got {given[name]!r}")
         if name in given:
             given[name] = tuple(given[name])
     default = "greedy_xy" if task == "regression" else "margin"
-    given["strategy"] = resolve(given.get("strategy", default))
-    given["initial_strategy"] = resolve(given["initial_strategy"])
+    given["strategy"] = _strategy(given.get("strategy", default), task)
+    given["initial_strategy"] = _strategy(given["initial_strategy"], task)
     given.setdefault("metric", METRICS[task][0])
     if "until" in given:
         given["until"] = given["until"].to_dict()
@@ -105,9 +110,14 @@ def reopen(
         data = None if rows is None else open_data(rows, ids=ids, id=settings.id, columns=settings.columns)
         if data is not None:
             _refuse_other_pool(store, data)
+        moved = _as_path(pool)
+        if moved is not None and moved != settings.pool:
+            settings = settings.changed(pool=moved)
+            settings.write(folder)
         given = settings.embeddings if embeddings is None else embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
-        context.annotator, context.evaluation = annotator, evaluation
+        context.annotator = _file_annotator(folder, settings) if annotator is None else annotator
+        context.evaluation = evaluation
         training.recover(context)
         return context, held.pop_all()
 
@@ -123,11 +133,32 @@ def join(path: Any) -> tuple[Context, ExitStack]:
     return Context(folder, settings, store, ModelStore(folder)), held
 
 
+def _strategy(told: Any, task: Task) -> Strategy:
+    """Find a strategy; one that is named alone looks at rows as the task has them."""
+    chosen = resolve(told)
+    if isinstance(told, str) and isinstance(chosen, Uncertainty) and task == "multilabel":
+        return replace(chosen, task=task)
+    return chosen
+
+
 def _store(folder: Path, settings: Settings) -> Store:
     """Find the database of a project."""
     if settings.database:
         return Store(settings.database, schema=f"pickwise_{settings.name}")
     return Store(f"sqlite:///{folder.resolve() / 'project.db'}")
+
+
+def _file_annotator(folder: Path, settings: Settings) -> Annotator | None:
+    """Make the annotator that `project.toml` tells of; its folder is looked for in that of the project."""
+    about: Any = settings.annotator
+    if about is None:
+        return None
+    if not isinstance(about, dict) or "folder" not in about or not about.keys() <= {"folder", "format"}:
+        raise ValueError(f"annotator: expected a folder, and perhaps a format, in project.toml, got {about}")
+    from pickwise.annotators.files import FileAnnotator
+
+    id_type = int if settings.ids == "int" else str
+    return FileAnnotator(folder / about["folder"], about.get("format", "jsonl"), id_type=id_type, task=settings.task)
 
 
 def _refuse_other_pool(store: Store, data: PoolData) -> None:

@@ -16,6 +16,7 @@ from pickwise.loop.rounds import read_rounds
 from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
 from pickwise.loop.store import get_fact, set_fact
 from pickwise.loop.tables import LabelTable, Status, label_table, read_status
+from pickwise.options import as_count
 
 if TYPE_CHECKING:
     import os
@@ -55,7 +56,7 @@ class Project:
     ...     classes=["ham", "spam"], batch_size=20, evaluation=(x[400:], truth[400:]),
     ... )
     >>> project.run(rounds=4)
-    'the 4 rounds are done'
+    '4 of 4 rounds are done'
     >>> project.history()[-1].metrics["accuracy"] > 0.9
     True
     >>> project.status().labelled
@@ -347,9 +348,7 @@ class Project:
         if last is not None and last.state is State.planned:
             return driving.push(context, last.number)
         self._refuse_open(last)
-        wanted = context.settings.batch_size if k is None else k
-        if wanted < 1:
-            raise ValueError(f"k: expected at least 1, got {k}")
+        wanted = context.settings.batch_size if k is None else as_count(k, "k", least=1)
         left = self.status().budget_left
         room = wanted if left is None else min(wanted, left)
         return driving.begin(context, room) if room else []
@@ -422,7 +421,7 @@ class Project:
         Parameters
         ----------
         predictions : path, array_like or table, optional
-            Of a model that is trained elsewhere: what it predicts for the pool now.
+            Of a model that is trained elsewhere: what it predicts for the pool now. It may come before all labels.
 
         Returns
         -------
@@ -430,16 +429,20 @@ class Project:
             The last one, with what was measured.
         """
         self._drive("fit")
-        context, last = self._context, last_round(self._context, State.closed, State.trained)
+        context = self._context
+        if predictions is not None:
+            if not isinstance(context.model, ExternalModel):
+                raise TypeError("predictions: expected None with a model that is trained here")
+            context.model.hand_over(predictions)
+            if last_round(context) is None:
+                from pickwise.loop.seeding import begin
+
+                begin(context)
+        last = last_round(context, State.closed, State.trained)
         if last is None:
             raise RuntimeError(
                 "fit: expected labels, got none; seed() records those that you have, ask() asks for some"
             )
-        if isinstance(context.model, ExternalModel):
-            if predictions is not None:
-                context.model.hand_over(predictions)
-        elif predictions is not None:
-            raise TypeError("predictions: expected None with a model that is trained here")
         training.learn(context, last.number)
         ended = next(each for each in self.history() if each.number == last.number)
         if self._hooks:
@@ -505,7 +508,7 @@ class Project:
         while True:
             last = last_round(self._context)
             if last is None or last.state is State.trained:
-                standing = Standing(labelled=self.status().asked, seconds=time.monotonic() - began)
+                standing = Standing(asked=self.status().asked, seconds=time.monotonic() - began)
                 history = self.history()
                 why = next((why for each in criteria if (why := each.check(history, standing)) is not None), None)
                 if why is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pickwise import page
 from pickwise.loop import charts
 from pickwise.loop.settings import write_whole
+from pickwise.page import ABSENT, Chart, Table, Tile, svg
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pickwise.loop.history import Round
 
 _MOST_ROWS = 50
-_ABSENT = "—"
 
 
 class InformativeRow(NamedTuple):
@@ -140,30 +140,6 @@ class ReportData:
         return {str(name): 0 for name in self.classes} | {str(name): n for name, n in self.class_counts.items()}
 
 
-class Tile(NamedTuple):
-    """A figure that stands for itself."""
-
-    name: str
-    value: str
-    note: str
-
-
-class Chart(NamedTuple):
-    """A chart as an element of the page, or why there is none."""
-
-    svg: str | None
-    caption: str
-
-
-class Table(NamedTuple):
-    """A table, or why there is none; the columns that are named as numbers are set to the right."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str
-    numbers: frozenset[str] = frozenset()
-
-
 def write(data: ReportData, path: str | os.PathLike[str]) -> Path:
     """Write the report of a project, wholly or not at all.
 
@@ -201,19 +177,8 @@ def write(data: ReportData, path: str | os.PathLike[str]) -> Path:
 
 def render(data: ReportData) -> str:
     """Return the report of a project as the text of a page; see `write`."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError("the report needs Jinja2; install it with pip install 'pickwise[loop]'") from error
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clean"] = charts.clean
-    return environment.get_template("report.html.jinja").render(
+    return page.render(
+        Path(__file__).with_name("report.html.jinja"),
         data=data,
         created=f"{data.created_at:%Y-%m-%d %H:%M %Z}".strip(),
         tiles=list(_tiles(data)),
@@ -224,11 +189,11 @@ def render(data: ReportData) -> str:
         annotators=_annotator_table(data),
         drifts=_drift_table(data),
         changes=[
-            [charts.clean(reason, 400) for reason in drift.reasons()] or ["Nothing has changed much."]
+            [svg.clean(reason, 400) for reason in drift.reasons()] or ["Nothing has changed much."]
             for drift in data.drifts
         ],
-        settings=_pairs("setting", data.settings),
-        versions=_pairs("library", data.versions),
+        settings=page.pairs("setting", data.settings),
+        versions=page.pairs("library", data.versions),
     )
 
 
@@ -249,7 +214,7 @@ def _best(data: ReportData) -> Tile:
     name = data.metric or next(iter(charts.measured(data.rounds)), "accuracy")
     rounds = [step for step in data.rounds if charts.is_known(step.metrics.get(name))]
     if not rounds:
-        return Tile(f"best {shown.get(name, name)}", _ABSENT, "nothing was measured")
+        return Tile(f"best {shown.get(name, name)}", ABSENT, "nothing was measured")
     choose = min if name in charts.LOSSES else max
     best = choose(rounds, key=lambda step: step.metrics[name])
     value = best.metrics[name]
@@ -270,7 +235,7 @@ def _chart(why_not: Callable[[ReportData], str]) -> Callable[..., Callable[[Repo
             if reason:
                 return Chart(None, reason)
             figure, caption = draw(data)
-            return Chart(charts.to_svg(figure, name, caption), caption)
+            return Chart(svg.to_svg(figure, name, caption), caption)
 
         return make
 
@@ -383,14 +348,16 @@ def _round_table(data: ReportData) -> Table:
             str(step.number),
             f"{step.asked:,}",
             f"{step.answered:,}",
-            f"{step.labelled:,}" if step.labelled else _ABSENT,
+            f"{step.labelled:,}" if step.labelled else ABSENT,
             *(_rate(step.metrics.get(name), name) for name in metrics),
             step.state.value,
-            charts.clean(step.strategy.get("strategy", step.strategy.get("name", _ABSENT)), 40),
+            svg.clean(step.strategy.get("strategy", step.strategy.get("name", ABSENT)), 40),
         ]
         for step in data.rounds
     ]
     caption = "All rounds." if rows else "No round has begun."
+    if "uncertainty" in found:
+        caption += " Agreement (kappa) to uncertainty are of the probe, a fixed sample of the pool."
     return Table([*numbers, "state", "strategy"], rows, caption, frozenset(numbers))
 
 
@@ -403,7 +370,7 @@ def _class_table(data: ReportData) -> Table:
     names = [*data.counts, *(name for name in figures if name not in data.counts)]
     rows = [
         [
-            charts.clean(name, 80),
+            svg.clean(name, 80),
             f"{data.counts.get(name, 0):,}",
             *(_rate(figures.get(name, {}).get(column), column) for column in columns),
         ]
@@ -416,25 +383,28 @@ def _class_table(data: ReportData) -> Table:
 def _informative_table(data: ReportData) -> Table:
     rows = [
         [
-            charts.clean(row.id, 40),
+            svg.clean(row.id, 40),
             str(row.round),
-            _ABSENT if row.score is None else f"{row.score:.4g}",
-            *(_ABSENT if name is None else charts.clean(name, 40) for name in (row.label, row.predicted)),
-            charts.clean("" if row.text is None else row.text, 240),
+            ABSENT if row.score is None else f"{row.score:.4g}",
+            *(ABSENT if name is None else svg.clean(name, 40) for name in (row.label, row.predicted)),
+            svg.clean("" if row.text is None else row.text, 240),
         ]
         for row in data.informative[:_MOST_ROWS]
     ]
-    caption = "Rows of the highest scores." if rows else "No labelled row has a score yet."
-    return Table(["row", "round", "score", "label", "predicted", "text"], rows, caption, frozenset({"round", "score"}))
+    head = ["row", "round", "score", "label", "predicted", "text"]
+    told = [place for place in range(len(head)) if any(row[place] not in ("", ABSENT) for row in rows)]
+    caption = "The rows of the highest scores, of each round." if rows else "No labelled row has a score yet."
+    shown = [[row[place] for place in told] for row in rows]
+    return Table([head[place] for place in told], shown, caption, frozenset({"round", "score"}))
 
 
 def _annotator_table(data: ReportData) -> Table:
     rows = [
         [
-            charts.clean(one.name, 60),
+            svg.clean(one.name, 60),
             f"{one.answers:,}",
-            _ABSENT if one.agreement is None else f"{one.agreement:.1%}",
-            _ABSENT if one.seconds is None else f"{one.seconds:,.1f} s",
+            ABSENT if one.agreement is None else f"{one.agreement:.1%}",
+            ABSENT if one.seconds is None else f"{one.seconds:,.1f} s",
         ]
         for one in data.annotators
     ]
@@ -454,9 +424,9 @@ def _drift_table(data: ReportData) -> Table:
             str(number),
             f"{drift.psi:.3f}",
             f"{drift.ks:.3f}",
-            _ABSENT if drift.class_shift is None else f"{drift.class_shift:.1%}",
-            _ABSENT if drift.embedding_shift is None else f"{drift.embedding_shift:.3f}",
-            _ABSENT if drift.cover_after is None else f"{drift.new_share:.1%}",
+            ABSENT if drift.class_shift is None else f"{drift.class_shift:.1%}",
+            ABSENT if drift.embedding_shift is None else f"{drift.embedding_shift:.3f}",
+            ABSENT if drift.cover_after is None else f"{drift.new_share:.1%}",
             "yes" if drift.is_large() else "no",
         ]
         for number, drift in enumerate(data.drifts, 1)
@@ -466,33 +436,9 @@ def _drift_table(data: ReportData) -> Table:
     return Table([*numbers, "large"], rows, caption, frozenset(numbers))
 
 
-def _pairs(name: str, values: Mapping[str, Any]) -> Table:
-    rows = [[charts.clean(key, 60), charts.clean(_hidden(key, value), 300)] for key, value in _flat(values)]
-    return Table([name, "value"], rows, "" if rows else f"No {name} was recorded.")
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def _hidden(key: str, value: Any) -> str:
-    """Write a setting, without what a report that is passed on must not tell."""
-    if _SECRET.search(key) and value:
-        return "hidden"
-    return _PASSWORD.sub(r"\1***@", str(value))
-
-
-_SECRET = re.compile(r"password|passwd|token|secret|api_?key", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
-
-
 def _rate(value: float | None, name: str) -> str:
     if value is None or not charts.is_known(value):
-        return _ABSENT
+        return ABSENT
     return f"{value:{_FORMATS.get(name, '.3f')}}"
 
 

@@ -10,15 +10,16 @@ from sqlalchemy import select
 from pickwise.loop.answering import labelled
 from pickwise.loop.archive import round_folder, versions
 from pickwise.loop.changing import context_drifts
-from pickwise.loop.drift import Drift, Profile
+from pickwise.loop.drift import Drift
 from pickwise.loop.history import State
+from pickwise.loop.profile import Profile
 from pickwise.loop.quality import agreement_between
 from pickwise.loop.report import AnnotatorRow, InformativeRow, ReportData
 from pickwise.loop.rounds import read_asks, read_rounds
 from pickwise.loop.schema import asks, events, votes
 from pickwise.loop.store import get_fact
 from pickwise.loop.tables import read_status
-from pickwise.loop.training import PROFILE
+from pickwise.loop.training import PROFILE, shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ def report_data(context: Context) -> ReportData:
         if each.state is State.trained and (path := round_folder(context.folder, each.number) / PROFILE).exists()
     }
     agreement = agreement_between(known.votes, known.merged, task=context.settings.task)
-    counts = status.classes
+    counts = shares(known.merged.labels[known.merged.is_label].tolist(), context.settings.task)
     return ReportData(
         name=context.settings.name,
         created_at=_moment(at),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 
 from pickwise.loop.history import Round, State
-from pickwise.loop.ledger import STEP, add_counts, event_number, log, read_counts
+from pickwise.loop.ledger import add_counts, event_number, log, read_counts
 from pickwise.loop.schema import asks, rounds, rows
-from pickwise.loop.store import now, write_many
+from pickwise.loop.store import among, now, write_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -129,11 +129,7 @@ def read_asks(connection: Connection, number: int, state: str | None = None) -> 
 
 def known_among(connection: Connection, about: Iterable[str]) -> set[str]:
     """Return those rows that were asked for, have answers or are held out."""
-    left, known = list(about), set[str]()
-    while left:
-        some, left = left[:STEP], left[STEP:]
-        known.update(connection.scalars(select(rows.c.row).where(rows.c.row.in_(some))))
-    return known
+    return set(connection.scalars(select(rows.c.row).where(among(connection, rows.c.row, list(about)))))
 
 
 def _moment(at: float | None) -> datetime | None:

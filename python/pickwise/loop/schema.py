@@ -96,6 +96,7 @@ rows = Table(
     Column("held_out", Integer, nullable=False),
     Column("answers", Integer, nullable=False),
     Column("labels", Integer, nullable=False),
+    sqlite_with_rowid=False,
     comment="Rows that are known: how many answers of any kind each has, and how many that are labels.",
 )
 
@@ -110,5 +111,6 @@ votes = Table(
     Column("event", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
     Column("seconds", Float),
     PrimaryKeyConstraint("row", "annotator"),
+    sqlite_with_rowid=False,
     comment="The answer of each annotator about each row that holds now.",
 )

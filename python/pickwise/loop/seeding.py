@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from pickwise.loop.answering import given
 from pickwise.loop.history import State
-from pickwise.loop.ledger import STEP, Answer, Recorded, record
+from pickwise.loop.ledger import Answer, Recorded, event_number, record
 from pickwise.loop.rounds import plan, read_rounds
-from pickwise.loop.schema import rows
-from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.schema import rows, votes
+from pickwise.loop.store import among, get_fact, set_fact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import Connection
 
     from pickwise.loop.context import Context
@@ -33,19 +30,39 @@ def seed(context: Context, labels: Any, *, held_out: bool) -> Recorded:
     _refuse_unknown(context, names)
     with context.store.write() as connection:
         _refuse_leaks(connection, names, held_out=held_out)
-        # The same label of the same row is the same event; another one corrects it.
-        answers = [Answer(_key(row, text), row, "label", text, _ANNOTATOR) for row, text in pairs]
+        # A label that holds already is no event; another one corrects it, also back to what it was.
+        holds = _held(connection, names)
+        number = event_number(connection)
+        answers = [
+            Answer(f"{_ANNOTATOR}:{number}:{row}", row, "label", text, _ANNOTATOR)
+            for row, text in pairs
+            if holds.get(row) != text
+        ]
         done = record(connection, answers, overlap=context.settings.overlap, held_out=held_out)
+        done.repeated += len(pairs) - len(answers)
         if held_out:
             set_fact(connection, "holds_out", True)
         elif not read_rounds(connection):
-            pool = get_fact(connection, "fingerprint")
-            plan(connection, 0, {"strategy": "seed"}, seed=context.settings.seed, pool=pool, state=State.closed)
+            _plan(context, connection)
     return done
 
 
-def _key(row: str, text: str) -> str:
-    return f"{_ANNOTATOR}:{row}:{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
+def begin(context: Context) -> None:
+    """Begin a project without any labels, as a model that is trained elsewhere needs none."""
+    with context.store.write() as connection:
+        _plan(context, connection)
+
+
+def _plan(context: Context, connection: Connection) -> None:
+    pool = get_fact(connection, "fingerprint")
+    plan(connection, 0, {"strategy": "seed"}, seed=context.settings.seed, pool=pool, state=State.closed)
+
+
+def _held(connection: Connection, names: list[str]) -> dict[str, str]:
+    """Read the labels of rows that were handed over before."""
+    inside = among(connection, votes.c.row, names)
+    found = connection.execute(select(votes.c.row, votes.c.label).where(inside, votes.c.annotator == _ANNOTATOR))
+    return {row: label for row, label in found}
 
 
 def _refuse_unknown(context: Context, names: list[str]) -> None:
@@ -60,21 +77,17 @@ def _refuse_unknown(context: Context, names: list[str]) -> None:
         )
 
 
-def _refuse_leaks(connection: Connection, names: Iterable[str], *, held_out: bool) -> None:
+def _refuse_leaks(connection: Connection, names: list[str], *, held_out: bool) -> None:
     """Refuse rows that are for the other purpose already."""
-    left = list(names)
-    while left:
-        some, left = left[:STEP], left[STEP:]
-        leak = connection.scalar(
-            select(rows.c.row).where(rows.c.row.in_(some), rows.c.held_out != int(held_out)).limit(1)
-        )
-        if leak is None:
-            continue
-        if held_out:
-            raise ValueError(
-                f"labels: row {leak!r} was asked for or labelled before, so that models learn from it, and cannot be "
-                "held out; nothing was recorded"
-            )
+    others = among(connection, rows.c.row, names)
+    leak = connection.scalar(select(rows.c.row).where(others, rows.c.held_out != int(held_out)).limit(1))
+    if leak is None:
+        return
+    if held_out:
         raise ValueError(
-            f"labels: row {leak!r} is held out for evaluation, so that no model may learn from it; nothing was recorded"
+            f"labels: row {leak!r} was asked for or labelled before, so that models learn from it, and cannot be "
+            "held out; nothing was recorded"
         )
+    raise ValueError(
+        f"labels: row {leak!r} is held out for evaluation, so that no model may learn from it; nothing was recorded"
+    )

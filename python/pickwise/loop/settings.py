@@ -37,8 +37,10 @@ class Settings:
     ----------
     pool, embeddings : str or None
         Paths, globs or URLs; None where they are handed over as objects whenever the project is opened.
-    model, annotator : dict or None
+    model : dict or None
         What can be made from a file: the dotted name of an estimator and its parameters.
+    annotator : dict or None
+        The folder of a `FileAnnotator`, in that of the project unless it begins with "/", and perhaps its format.
     until : dict or None
         When to stop, as `stopping.to_dict` writes it.
     database : str
@@ -77,8 +79,8 @@ class Settings:
         as_count(self.seed, "seed", least=0)
         if self.budget is not None:
             as_count(self.budget, "budget", least=1)
-        if self.merge == "crowdlab" and self.task != "multiclass":
-            raise ValueError(f"merge: expected 'majority' for a {self.task} project, got 'crowdlab'")
+        if self.merge != "majority" and self.task != "multiclass":
+            raise ValueError(f"merge: expected 'majority' for a {self.task} project, got {self.merge!r}")
         if not 0 <= self.drift_share <= 1:
             raise ValueError(f"drift_share: expected a share from 0 to 1, got {self.drift_share}")
         if self.classes is not None:
@@ -135,13 +137,13 @@ class Settings:
         unknown = sorted(values.keys() - known)
         if unknown:
             raise ValueError(f"{path}: no setting is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
-        for name in ("strategy", "initial_strategy"):
-            if name in values:
-                values[name] = from_option(values[name], name)
         for name in ("classes", "columns"):
             if name in values:
                 values[name] = tuple(values[name])
         try:
+            for name in ("strategy", "initial_strategy"):
+                if name in values:
+                    values[name] = from_option(values[name], name)
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{path}: {error}") from None

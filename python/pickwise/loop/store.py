@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import sqlite3
 import time
@@ -10,8 +12,21 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 try:
-    from sqlalchemy import create_engine, event, insert, make_url, select, text, update
-    from sqlalchemy.exc import DBAPIError, OperationalError
+    from sqlalchemy import (
+        ARRAY,
+        Text,
+        any_,
+        create_engine,
+        event,
+        func,
+        insert,
+        literal,
+        make_url,
+        select,
+        text,
+        update,
+    )
+    from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
     from sqlalchemy.pool import NullPool
     from sqlalchemy.schema import CreateSchema
 except ImportError as error:
@@ -23,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine, Insert
+    from sqlalchemy import ColumnElement, Connection, Engine, Insert
 
 # Seconds that a transaction waits for another process's.
 _PATIENCE = 60
@@ -75,7 +90,9 @@ class Store:
                 version = self._version(connection)
             except DBAPIError as error:
                 raise ValueError(f"{self.where}: not the database of a project ({error.orig})") from None
-        if version is None or version > VERSION:
+        if version is None:
+            raise ValueError(f"{self.where}: not the database of a project (it has no version)")
+        if version > VERSION:
             raise ValueError(
                 f"{self.where}: expected tables of version {VERSION} or lower, got {version}; a newer pickwise has "
                 "made them: upgrade with pip install --upgrade pickwise"
@@ -124,7 +141,9 @@ class Store:
                 lock.acquire()
             except Timeout:
                 is_free = False
-            except PermissionError as error:
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
                 reason = f"{folder}: cannot write there ({error.strerror}); Project.join only reads"
                 raise PermissionError(reason) from None
             else:
@@ -138,6 +157,7 @@ class Store:
             # Not to go back to the pool of connections, which would keep the lock.
             connection.detach()
         if not is_free:
+            held.close()
             raise BlockingIOError(
                 f"{folder}: another process drives this project; Project.join reads it and takes labels meanwhile"
             )
@@ -159,6 +179,10 @@ class Store:
                     yield begun
         except OperationalError as error:
             raise _worded(error, self.where) from error
+        except DatabaseError as error:
+            if "not a database" not in str(error.orig) and "malformed" not in str(error.orig):
+                raise
+            raise ValueError(f"{self.where}: not the database of a project, or a damaged one ({error.orig})") from error
 
     def _version(self, connection: Connection) -> int | None:
         value = connection.scalar(select(facts.c.value).where(facts.c.name == "version"))
@@ -223,6 +247,14 @@ def write_many(
         )
     if parameters:
         connection.exec_driver_sql(str(compiled), parameters)
+
+
+def among(connection: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """Tell whether a column has one of many values, which travel as one."""
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(json.dumps(list(values))).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == any_(literal(list(values), ARRAY(Text)))
 
 
 def get_fact(connection: Connection, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,7 +219,9 @@ class LabelTable:
 
 def label_table(context: Context) -> LabelTable:
     """Merge all answers."""
-    known = labelled(context)
+    from pickwise.loop.training import probabilities
+
+    known = labelled(context, probabilities=partial(probabilities, context))
     merged = known.merged
     taken = merged.is_label
     names = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]

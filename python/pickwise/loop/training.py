@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pickwise.loop.answering import Labelled, answered_rows, labelled, seen_classes
 from pickwise.loop.archive import round_folder
-from pickwise.loop.drift import Profile
 from pickwise.loop.history import State
+from pickwise.loop.models.base import as_objects, checked
 from pickwise.loop.models.external import ExternalModel
+from pickwise.loop.probe import probe_metrics
+from pickwise.loop.profile import Profile
 from pickwise.loop.rounds import advance, change, read_rounds
-from pickwise.loop.stopping import probe_metrics
 from pickwise.loop.store import get_fact
 from pickwise.scores import margin
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
+    from pickwise.loop.models.base import LoopModel
 
 # Rows of the probe, a fixed sample of the pool; Bloodgood and Vijay-Shanker (2009) took 2000.
 _PROBE = 2000
@@ -51,9 +54,10 @@ def learn(context: Context, number: int) -> bool:
     """
     model, data = context.model, context.data
     began = time.perf_counter()
-    known = labelled(context, probabilities=lambda ids: predicted(context, ids))
+    known = labelled(context, probabilities=partial(probabilities, context))
     is_label = known.merged.is_label
     ids = [name for name, taken in zip(known.ids, is_label.tolist(), strict=True) if taken]
+    learnt = None
     if model is None:
         raise TypeError("model: expected one to fit, got none; give it to Project.create or Project.open")
     if model.trains:
@@ -62,14 +66,14 @@ def learn(context: Context, number: int) -> bool:
             _finish(context, number, labelled=0, metrics={}, per_class={}, seconds={}, model=None)
             return False
         assert data is not None  # noqa: S101 - a model that trains has a pool
-        rows = _features(context, ids)
-        _set_classes(context, known)
-        model.fit(rows, targets(context, labels))
+        learnt = _features(context, ids)
+        classes = _set_classes(context, known)
+        model.fit(learnt, targets(context, labels, classes))
     elif isinstance(model, ExternalModel) and context.settings.classes is not None:
         model.set_classes(context.settings.classes)
     context.model_round = number
     fitted = time.perf_counter()
-    measured = measure(context, warn_of=ids)
+    measured = measure(context, learnt)
     profile = look(context)
     if profile is not None:
         measured.metrics |= _progress(context, number, profile)
@@ -81,7 +85,7 @@ def learn(context: Context, number: int) -> bool:
     name = f"round-{number:04}"
     card = {
         "data": {"pool": context.settings.name, "labelled": len(ids)},
-        "labels": _shares(known.merged.labels[is_label].tolist(), context.settings.task),
+        "labels": shares(known.merged.labels[is_label].tolist(), context.settings.task),
         "metrics": measured.metrics,
         "per_class": measured.per_class,
         "strategy": _strategy_of(context, number),
@@ -110,23 +114,47 @@ def recover(context: Context) -> None:
     if model is None or not trained:
         return
     last = trained[-1]
+    if isinstance(model, ExternalModel) and model.has_predictions:
+        context.model_round = last.number
+        return
     try:
-        context.models.load(f"round-{last.number:04}", into=model)
+        is_back = _load(context, model, f"round-{last.number:04}")
     except (ValueError, TypeError, OSError, ImportError) as error:
-        if not model.trains:
-            raise
-        warnings.warn(f"{context.folder}: the model of round {last.number} is fitted again: {error}", stacklevel=2)
+        if isinstance(model, ExternalModel) and isinstance(error, TypeError):
+            raise  # the model was left out
+        is_back = False
+        if model.trains:
+            warnings.warn(f"{context.folder}: the model of round {last.number} is fitted again: {error}", stacklevel=2)
+    if not is_back and not model.trains:
+        warnings.warn(
+            f"{context.folder}: the predictions of round {last.number} were no files, and are gone; hand them over "
+            "again, to fit",
+            stacklevel=2,
+        )
+        return
+    if not is_back:
         known = labelled(context, probabilities=None)
         taken = known.merged.is_label
         ids = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
-        _set_classes(context, known)
-        model.fit(_features(context, ids), targets(context, known.merged.labels[taken]))
+        classes = _set_classes(context, known)
+        model.fit(_features(context, ids), targets(context, known.merged.labels[taken], classes))
     context.model_round = last.number
 
 
-def measure(context: Context, *, warn_of: Sequence[RowId] = ()) -> Measured:
+def _load(context: Context, model: LoopModel, name: str) -> bool:
+    """Read a model that was kept; tell whether there was anything to read."""
+    about = context.models.describe(name)
+    if not about["saved"]:
+        return False
+    # The file is the project's own, and types of scikit-learn are what it has written.
+    is_trusted = all(kind.startswith("sklearn.") for kind in about["untrusted"])
+    context.models.load(name, into=model, trusted=about["untrusted"] if is_trusted else ())
+    return True
+
+
+def measure(context: Context, learnt: Any = None) -> Measured:
     """Measure the model on rows that no model learns from."""
-    found = [each for each in (_outside(context, warn_of), _held_out(context)) if each is not None]
+    found = [each for each in (_outside(context, learnt), _held_out(context)) if each is not None]
     if not found:
         return Measured()
     from pickwise.loop.metrics import classification, regression
@@ -147,10 +175,22 @@ def predicted(context: Context, ids: Sequence[RowId]) -> NDArray[Any] | None:
         from pickwise.loop.data import open_data
 
         names = None if context.data is None else context.data.ids
-        return np.asarray(open_data(model.predictions, ids=names, id=context.settings.id).take(ids))
+        found = np.asarray(open_data(model.predictions, ids=names, id=context.settings.id).take(ids))
+        shape = (len(ids),) if model.task == "regression" else (len(ids), len(_classes(context)))
+        return checked(found, shape, model.task, "in the predictions that were handed over")
     assert context.data is not None  # noqa: S101 - a model that trains has a pool
-    rows = context.data.take(ids)
+    rows = _features(context, ids)
     return model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
+
+
+def probabilities(context: Context, ids: Sequence[RowId], classes: Sequence[Any] | None) -> NDArray[Any] | None:
+    """Predict a column for each of some classes; None where there is no model that knows no others."""
+    from pickwise.loop.quality import align
+
+    found = predicted(context, ids)
+    if found is None or classes is None or not set(_classes(context)) <= set(classes):
+        return None
+    return align(found, _classes(context), classes)
 
 
 def look(context: Context) -> Profile | None:
@@ -171,13 +211,12 @@ def look(context: Context) -> Profile | None:
     )
 
 
-def targets(context: Context, labels: NDArray[Any]) -> Any:
+def targets(context: Context, labels: NDArray[Any], classes: Sequence[Any]) -> Any:
     """Turn labels into what a model learns: names, a matrix of 0 and 1, or numbers."""
     if context.settings.task == "regression":
         return labels.astype(np.float64)
     if context.settings.task == "multiclass":
         return labels
-    classes = list(_classes(context))
     return np.array([[int(name in label) for name in classes] for label in labels.tolist()], np.int8)
 
 
@@ -223,11 +262,13 @@ def _features(context: Context, ids: Sequence[RowId]) -> Any:
     return take(context.folder, context.data, ids)
 
 
-def _set_classes(context: Context, known: Labelled) -> None:
+def _set_classes(context: Context, known: Labelled) -> Sequence[Any]:
+    """Tell the model which classes there are, and return them; none in regression."""
     task = context.settings.task
-    classes = context.settings.classes or seen_classes(known.votes, task)
-    if task != "regression" and classes is not None and context.model is not None:
+    classes = context.settings.classes or seen_classes(known.votes, task) or []
+    if classes and context.model is not None:
         context.model.set_classes(classes)
+    return classes
 
 
 def _classes(context: Context) -> tuple[Any, ...]:
@@ -238,14 +279,15 @@ def _classes(context: Context) -> tuple[Any, ...]:
     return tuple(model.classes_.tolist())
 
 
-def _outside(context: Context, trained_on: Sequence[RowId]) -> tuple[Any, Any] | None:
+def _outside(context: Context, learnt: Any) -> tuple[Any, Any] | None:
     """Predict the evaluation rows that were handed over."""
     if context.evaluation is None or context.model is None or not context.model.trains:
         return None
     rows, truth = context.evaluation
-    _warn_of_leaks(context, rows, trained_on)
+    _warn_of_leaks(context, rows, learnt)
     model = context.model
-    return np.asarray(truth), model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
+    truth = as_objects(truth) if model.task == "multilabel" else np.asarray(truth)
+    return truth, model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
 
 
 def _held_out(context: Context) -> tuple[Any, Any] | None:
@@ -260,23 +302,29 @@ def _held_out(context: Context) -> tuple[Any, Any] | None:
     return None if found is None else (known.merged.labels[taken], found)
 
 
-def _warn_of_leaks(context: Context, rows: Any, trained_on: Sequence[RowId]) -> None:
-    """Warn where rows that a model has learnt from are among those that it is measured on."""
-    if context.data is None or not len(trained_on) or not isinstance(rows, np.ndarray):
+def _warn_of_leaks(context: Context, rows: Any, learnt: Any) -> None:
+    """Warn, once, where rows that a model has learnt from are among those that it is measured on."""
+    if isinstance(rows, (list, tuple)):
+        rows = np.asarray(rows, dtype=object if rows and isinstance(rows[0], str) else None)
+    if context.has_warned or not (isinstance(rows, np.ndarray) and isinstance(learnt, np.ndarray)):
         return
-    learnt = np.asarray(_features(context, trained_on))
-    if learnt.dtype != rows.dtype or learnt.shape[1:] != rows.shape[1:] or learnt.dtype.hasobject:
-        seen = set(map(str, learnt.tolist())) if learnt.ndim == 1 else set()
-        twice = sum(str(row) in seen for row in rows.tolist()) if rows.ndim == 1 else 0
-    else:
-        seen = {row.tobytes() for row in learnt}
-        twice = sum(row.tobytes() in seen for row in rows)
+    if rows.dtype.kind == "U":
+        rows = rows.astype(object)
+    if learnt.dtype != rows.dtype or learnt.shape[1:] != rows.shape[1:] or (rows.ndim > 1 and rows.dtype.hasobject):
+        return
+    seen = set(map(_comparable, learnt))
+    twice = sum(_comparable(row) in seen for row in rows)
     if twice:
+        context.has_warned = True
         warnings.warn(
             f"evaluation: {twice} of {len(rows)} rows equal labelled ones, which the model has learnt from, so that it "
             "looks better than it is",
             stacklevel=2,
         )
+
+
+def _comparable(row: Any) -> Any:
+    return row.tobytes() if isinstance(row, np.ndarray) else row
 
 
 def embeddings_of(context: Context, ids: Sequence[RowId]) -> Any:
@@ -318,7 +366,8 @@ def previous_profile(context: Context, number: int) -> Profile | None:
     return None
 
 
-def _shares(labels: Sequence[Any], task: str) -> dict[str, int]:
+def shares(labels: Sequence[Any], task: str) -> dict[str, int]:
+    """Count the rows of each class; none in regression."""
     from collections import Counter
 
     if task == "regression":

@@ -52,11 +52,16 @@ class ExternalModel(LoopModel):
         ValueError
             If nothing was.
         """
-        if self._predictions is None:
+        if not self.has_predictions:
             raise ValueError(
                 "predictions: expected those of a model that is trained elsewhere, got none; call hand_over"
             )
         return self._predictions
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether any were handed over."""
+        return self._predictions is not None
 
     def hand_over(self, predictions: Any) -> None:
         """Take the new predictions of the pool.
@@ -82,6 +87,8 @@ class ExternalModel(LoopModel):
         """Read where the predictions lie."""
         del trusted
         state = read_state(folder)
+        if state["format"] != "paths":
+            raise TypeError("model: expected the one that was trained here, got none; pass it as model=, and its pool")
         self._predictions, self._known = state["predictions"], state["classes"]
 
     @classmethod

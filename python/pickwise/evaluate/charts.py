@@ -1,0 +1,246 @@
+"""The charts of simulations. Needs matplotlib, from the extra ``loop``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from pickwise.evaluate import statistics
+from pickwise.evaluate.simulation import BASELINE
+from pickwise.page.svg import AMBER, BLUE, GREEN, INK, ORANGE, PURPLE, SKY, WIDTH, canvas, clean, percent, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pickwise.evaluate.comparison import DatasetComparison
+    from pickwise.evaluate.simulation import Practice, Runs
+    from pickwise.evaluate.statistics import Estimate
+
+_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER)
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), "-.", (0, (1.2, 1.2)))
+_MARKERS = "os^DvPX<>*hp"
+_MOST_MARKERS = 8
+_MOST_CELLS = 14
+
+
+class Look(NamedTuple):
+    """How a strategy is drawn: by colour, dash and marker, any of which tells it from its neighbours."""
+
+    color: str
+    dash: Any
+    marker: str
+
+
+Looks: TypeAlias = "Mapping[str, Look]"
+
+
+def looks(strategies: Sequence[str]) -> dict[str, Look]:
+    """Return how each strategy is drawn, the same in all charts.
+
+    Examples
+    --------
+    >>> looks(["random", "margin"])["margin"].marker
+    'o'
+    """
+    others = [name for name in strategies if name != BASELINE]
+    found = {
+        name: Look(
+            _COLORS[i % len(_COLORS)],
+            _DASHES[(i + i // len(_COLORS)) % len(_DASHES)],
+            _MARKERS[i % len(_MARKERS)],
+        )
+        for i, name in enumerate(others)
+    }
+    return {name: found.get(name, Look(INK, (0, (4, 2)), ".")) for name in strategies}
+
+
+@styled
+def draw_curves(runs: Runs, metric: str, shown: Looks) -> Figure:
+    """Draw mean curves with bands of one standard error over seeds to either side."""
+    names = [clean(name, 24) for name in runs.strategies]
+    columns = 3 if max(map(len, names)) <= 12 else 2
+    figure, axes = canvas(2.7 + 0.17 * math.ceil(len(names) / columns))
+    step = max(1, math.ceil(len(runs.labels) / _MOST_MARKERS))
+    for place, (strategy, name) in enumerate(zip(runs.strategies, names, strict=True)):
+        look, values = shown[strategy], runs.of(strategy)
+        mean, error = values.mean(0), statistics.standard_error(values)
+        axes.plot(
+            runs.labels,
+            mean,
+            color=look.color,
+            linestyle=look.dash,
+            linewidth=1.5,
+            marker=look.marker,
+            markersize=4.5,
+            markevery=(place % step, step),
+            label=name,
+        )
+        axes.fill_between(runs.labels, mean - error, mean + error, color=look.color, alpha=0.13, linewidth=0)
+    axes.set(xlabel="labelled rows", ylabel=metric)
+    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    figure.legend(loc="outside lower center", ncols=columns, handlelength=3.2, columnspacing=1.2, fontsize=8.5)
+    return figure
+
+
+@styled
+def draw_savings(savings: Mapping[str, Estimate], shown: Looks) -> Figure:
+    """Draw the share of labels saved with its interval, the most first; an arrow is an end that is open."""
+    told = {name: one for name, one in savings.items() if math.isfinite(one.value)}
+    order = sorted(told, key=lambda name: -told[name].value)
+    figure, axes = _rows(order)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    least = min(0.0, *(_finite(one.low, one.value) for one in told.values()))
+    most = max(0.0, *(one.high if one.high < 1 else one.value for one in told.values()))
+    margin = 0.12 * max(most - least, 0.01)
+    for y, name in enumerate(order):
+        one, look = told[name], shown[name]
+        low, high = _finite(one.low, one.value - margin), one.high if one.high < 1 else one.value + margin
+        low, high = (one.value if math.isnan(end) else end for end in (low, high))
+        axes.hlines(y, low, high, color=look.color, linewidth=2)
+        if math.isinf(one.low):
+            axes.plot(low, y, "<", color=look.color, markersize=5)
+        if one.high >= 1:
+            axes.plot(high, y, ">", color=look.color, markersize=5)
+        fill = "none" if one.bound else "full"
+        axes.plot(one.value, y, look.marker, color=look.color, markersize=7, fillstyle=fill)
+    axes.set(xlabel="labels saved against random", xlim=(least - 1.3 * margin, most + 1.3 * margin))
+    axes.xaxis.set_major_formatter(percent())
+    axes.locator_params(axis="x", nbins=6)
+    return figure
+
+
+def _finite(value: float, other: float) -> float:
+    return value if math.isfinite(value) else other
+
+
+@styled
+def draw_practice(practices: Mapping[str, Practice], shown: Looks) -> Figure:
+    """Draw what selections cost and what batches are like, as far as it was measured."""
+    from matplotlib.figure import Figure
+
+    titles = {"seconds": "s a selection", "diversity": "diversity", "balance": "balance"}
+    parts = {key: title for key, title in titles.items() if _known(practices, key)}
+    order = list(practices)
+    figure = Figure(figsize=(WIDTH, 0.8 + 0.24 * len(order)))
+    panes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    for axes, (key, title) in zip(panes, parts.items(), strict=True):
+        values = [getattr(practices[name], key) for name in order]
+        for y, (name, value) in enumerate(zip(order, values, strict=True)):
+            axes.plot(value, y, shown[name].marker, color=shown[name].color, markersize=6)
+        positive = [value for value in values if value > 0]
+        if key == "seconds" and positive and max(positive) > 20 * min(positive):
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=3)
+            axes.margins(x=0.12)
+        axes.set_title(title)
+        axes.tick_params(axis="y", length=0)
+    _name_rows(panes[0], order)
+    return figure
+
+
+def _known(practices: Mapping[str, Practice], key: str) -> bool:
+    return any(math.isfinite(getattr(one, key)) for one in practices.values())
+
+
+def has_practice(practices: Mapping[str, Practice]) -> bool:
+    """Whether there is anything for `draw_practice` to draw."""
+    return any(_known(practices, key) for key in ("seconds", "diversity", "balance"))
+
+
+@styled
+def draw_ranks(found: DatasetComparison, shown: Looks) -> Figure:
+    """Draw mean ranks, and bars over those that do not differ significantly: a critical-difference diagram."""
+    order = np.argsort(found.ranks, kind="stable")
+    ranks, count = found.ranks[order], len(order)
+    cliques = _cliques(ranks, found.critical_difference)
+    top = 0.5 + 0.3 * len(cliques)
+    half = (count + 1) // 2
+    figure, axes = canvas(0.9 + 0.22 * (top + half))
+    low, high = 1.0, float(count)
+    side = 0.42 * (high - low)
+    axes.set(xlim=(low - side, high + side), ylim=(top + half + 0.3, -2.6))
+    axes.axis("off")
+    axes.hlines(0, low, high, color=INK, linewidth=1)
+    for rank in range(1, count + 1):
+        axes.vlines(rank, -0.25, 0, color=INK, linewidth=1)
+        axes.text(rank, -0.4, str(rank), ha="center", va="bottom", fontsize=8.5)
+    _draw_critical(axes, low, min(found.critical_difference, high - low), found.critical_difference)
+    for y, (start, stop) in enumerate(cliques):
+        axes.hlines(0.45 + 0.3 * y, ranks[start] - 0.04, ranks[stop] + 0.04, color=INK, linewidth=3)
+    for place, (i, rank) in enumerate(zip(order, ranks, strict=True)):
+        strategy = found.strategies[i]
+        left = place < half
+        y = top + 0.5 + (place if left else count - 1 - place)
+        end = low - 0.03 * (high - low) if left else high + 0.03 * (high - low)
+        axes.plot([rank, rank, end], [0, y, y], color=shown[strategy].color, linewidth=1.2)
+        axes.plot(rank, 0, shown[strategy].marker, color=shown[strategy].color, markersize=5, clip_on=False)
+        text = f"{clean(strategy, 16)} {rank:.2f}" if left else f"{rank:.2f} {clean(strategy, 16)}"
+        axes.text(end, y, f"{text} " if left else f" {text}", ha="right" if left else "left", va="center", fontsize=8.5)
+    return figure
+
+
+def _draw_critical(axes: Axes, start: float, drawn: float, difference: float) -> None:
+    axes.plot([start, start + drawn], [-1.75, -1.75], color=INK, linewidth=1)
+    for end in (start, start + drawn):
+        axes.vlines(end, -1.95, -1.55, color=INK, linewidth=1)
+    axes.text(start + drawn / 2, -1.95, f"CD {difference:.2f}", ha="center", va="bottom", fontsize=8.5)
+
+
+def _cliques(ranks: Any, difference: float) -> list[tuple[int, int]]:
+    """Return the first and the last of each group, among sorted ranks, that none is significantly apart in."""
+    found: list[tuple[int, int]] = []
+    for start in range(len(ranks)):
+        stop = int(np.searchsorted(ranks, ranks[start] + difference, side="left")) - 1
+        if stop > start and (not found or stop > found[-1][1]):
+            found.append((start, stop))
+    return found
+
+
+@styled
+def draw_penalties(found: DatasetComparison) -> Figure:
+    """Draw how often strategies beat each other, the one that is beaten least first, and that on average."""
+    matrix, count = found.penalties, len(found.strategies)
+    order = np.argsort(matrix.sum(0), kind="stable")
+    mean = matrix.sum(0) / max(1, count - 1)
+    cells = np.vstack([matrix[np.ix_(order, order)], mean[order]])
+    names = [clean(found.strategies[i], 18) for i in order]
+    figure, axes = canvas(1.3 + 0.27 * count)
+    # The last row, the mean, is set apart by a gap.
+    edges = np.array([*range(count + 1), count + 0.25, count + 1.25])
+    spaced = np.vstack([cells[:-1], np.full(count, np.nan), cells[-1]])
+    top = len(found.datasets)
+    axes.pcolormesh(np.arange(count + 1), edges, np.ma.masked_invalid(spaced), cmap="cividis", vmin=0, vmax=top)
+    for (y, x), value in np.ndenumerate(cells):
+        height = y + 0.5 if y < count else count + 0.75
+        if y != x:
+            color = "black" if value > 0.55 * top else "white"
+            size = 7.5 if count <= _MOST_CELLS else 5
+            axes.text(x + 0.5, height, f"{value:.1f}", ha="center", va="center", color=color, fontsize=size)
+    axes.set_ylim(count + 1.25, 0)
+    axes.grid(visible=False)
+    axes.set_yticks([*(np.arange(count) + 0.5), count + 0.75], [*names, "mean"])
+    axes.set_xticks(np.arange(count) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """Make room for a row a strategy."""
+    figure, axes = canvas(0.75 + 0.25 * len(names))
+    _name_rows(axes, names)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [clean(name, 22) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)

@@ -1,0 +1,688 @@
+"""What goes wrong around a project: others on it, full disks, changed files, clocks and models that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sqlalchemy")
+pytest.importorskip("sklearn")
+pytest.importorskip("pyarrow")
+
+import sqlalchemy as sa
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+import pickwise as pw
+from pickwise.annotators import Annotation, CallbackAnnotator, SimulatedAnnotators
+from pickwise.loop import FunctionModel
+
+ROWS = 60
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(ROWS, 2)).round(3)
+TRUTH = [str(name) for name in np.where(X.sum(1) > 0, "yes", "no")]
+OTHER = np.concatenate([X, X[:20] + 4])
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def made(place, pool=X, model=None, **told):
+    told = {"annotator": SimulatedAnnotators(TRUTH), "classes": ["no", "yes"], "batch_size": 6, **told}
+    return pw.Project.create(place, pool, model=LogisticRegression() if model is None else model, **told)
+
+
+def opened(place, pool=X, model=None, annotator=None):
+    return pw.Project.open(
+        place,
+        pool,
+        model=LogisticRegression() if model is None else model,
+        annotator=SimulatedAnnotators(TRUTH) if annotator is None else annotator,
+    )
+
+
+def answers(tasks):
+    return [Annotation(key=f"a:{task.key}", id=task.id, label=TRUTH[task.id]) for task in tasks]
+
+
+def asked(place):
+    with pw.Project.join(place) as project, project._context.store.read() as connection:
+        return list(connection.execute(sa.text("select round, row from asks order by round, rank")))
+
+
+def in_a_child(function, *arguments, uid=None):
+    """Run a function in a process of its own, as another user if need be; return what it was ended by."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if uid is not None:
+                os.seteuid(uid)
+            function(*arguments)
+            code = 0
+        except BaseException:  # noqa: BLE001 - a child that fails must not go on as pytest
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# Others on the same project.
+
+
+def test_one_process_drives_and_others_read_and_record(tmp_path, run_python):
+    with made(tmp_path / "p", annotator=None) as project:
+        project.ask()
+        said = run_python(
+            """
+            import sys
+            import pickwise as pw
+            from pickwise.annotators import Annotation
+            try:
+                pw.Project.open(sys.argv[1])
+            except BlockingIOError as error:
+                print(error)
+            with pw.Project.join(sys.argv[1]) as project:
+                tasks = project.tasks()
+                answers = [Annotation(key=task.key, id=task.id, label="yes") for task in tasks]
+                print(project.record(answers).new, project.status().open)
+            """,
+            tmp_path / "p",
+        ).splitlines()
+        assert "another process drives this project" in said[0]
+        assert "Project.join" in said[0]
+        assert said[1] == "6 0"
+        project.collect()
+        assert project.history()[-1].state == "closed"
+
+
+def test_who_joins_cannot_drive(tmp_path):
+    made(tmp_path / "p").close()
+    with pw.Project.join(tmp_path / "p") as project:
+        for verb in ("ask", "collect", "fit", "step", "run", "close_round", "promote", "rollback"):
+            with pytest.raises(PermissionError, match=r"Project\.open"):
+                getattr(project, verb)()
+        with pytest.raises(PermissionError, match=r"Project\.open"):
+            project.seed({0: "yes"})
+
+
+def test_the_same_process_cannot_open_it_twice(tmp_path):
+    with made(tmp_path / "p") as project:
+        with pytest.raises(BlockingIOError, match="drives this project"):
+            opened(tmp_path / "p")
+        project.ask()
+    opened(tmp_path / "p").close()
+
+
+def test_a_driver_that_is_killed_leaves_the_project_free_at_once(tmp_path):
+    made(tmp_path / "p").close()
+    code = """
+    import sys, time
+    import pickwise as pw
+    import numpy as np
+    project = pw.Project.open(sys.argv[1], np.load(sys.argv[2]), model="sklearn.linear_model.LogisticRegression")
+    project.ask()
+    print("open", flush=True)
+    time.sleep(60)
+    """
+    np.save(tmp_path / "x.npy", X)
+    command = [sys.executable, "-c", "\n".join(line[4:] for line in code.splitlines())]
+    child = subprocess.Popen([*command, tmp_path / "p", tmp_path / "x.npy"], stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout.readline() == "open\n"
+        with pytest.raises(BlockingIOError):
+            opened(tmp_path / "p")
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    with opened(tmp_path / "p") as project:
+        assert project.status().state == "asked"
+        assert len(project.tasks()) == 6
+
+
+@needs_fork
+def test_a_fork_records_and_leaves_the_parent_in_charge(tmp_path):
+    def record():
+        assert project.record(answers(tasks)).new == 6
+        project.close()
+
+    with made(tmp_path / "p", annotator=None) as project:
+        tasks = project.ask()
+        assert in_a_child(record) == 0
+        # The child has closed what it had; the parent drives on, alone.
+        assert in_a_child(lambda: pytest.raises(BlockingIOError, opened, tmp_path / "p")) == 0
+        assert project.status().answers == 6
+        project.collect()
+        assert project.fit().state == "trained"
+
+
+# Disks and files.
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of a few megabytes; Linux lets root alone have one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small disk")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("cannot mount a small disk")
+    yield place
+    subprocess.run([shutil.which("umount"), "-l", place], check=True)
+
+
+def test_after_a_full_disk_the_project_goes_on(tmp_path, small_disk):
+    place = small_disk / "p"
+    filler = small_disk / "filler"
+    with made(tmp_path / "whole") as project:
+        project.run(rounds=3)
+    failures = 0
+    project = made(place)
+    for free in (0, 4096, 16384, 40960, 120_000):
+        # Leave a little room, another one each time, so that other writes fail.
+        left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        filler.write_bytes(b"\0" * max(0, left - free))
+        acknowledged = project.status().answers
+        try:
+            project.run(rounds=3)
+        except (OSError, RuntimeError) as error:
+            failures += 1
+            text = str(error)
+            assert "space" in text or "full" in text, text
+        assert project.status().answers >= acknowledged
+        filler.unlink()
+    assert failures >= 3
+    project.run(rounds=3)
+    project.close()
+    assert asked(place) == asked(tmp_path / "whole")
+    with opened(place) as project:
+        assert project.status().labelled == 18
+        project.run(rounds=4)
+
+
+def test_a_database_that_cannot_grow_keeps_what_was_acknowledged(tmp_path, monkeypatch):
+    with made(tmp_path / "p", annotator=None) as project:
+        tasks = project.ask(40)
+        project.record(answers(tasks[:3]))
+        engine = project._context.store._engine
+
+        def limit(connection, _):
+            connection.execute("PRAGMA max_page_count=1")
+
+        sa.event.listen(engine, "connect", limit)
+        many = [Annotation(key=f"{i}:{'k' * 4000}", id=task.id, label="no") for i, task in enumerate(tasks[3:])]
+        with pytest.raises(OSError, match="full"):
+            project.record(many)
+        assert project.status().answers == 3
+        sa.event.remove(engine, "connect", limit)
+        assert project.record(many).new == 37
+        project.collect()
+        assert project.status().labelled == 40
+
+
+def test_files_of_a_round_that_cannot_be_written_are_written_later(tmp_path, monkeypatch):
+    import pyarrow.parquet
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with made(tmp_path / "p") as project:
+        project.ask()
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+            patch.setattr(pyarrow.parquet, "write_table", fail)
+            project.collect()
+        assert project.status().answers == 6
+        assert not (tmp_path / "p" / "rounds" / "0001").exists()
+        project.run(rounds=2)
+        assert [each.state for each in project.history()] == ["trained", "trained"]
+    assert (tmp_path / "p" / "rounds" / "0001" / "manifest.json").exists()
+
+
+@needs_fork
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to be another user")
+def test_a_folder_of_somebody_else_can_be_looked_at(tmp_path):
+    place = tmp_path / "p"
+    with made(place) as project:
+        project.run(rounds=1)
+        project.ask()
+    for folder in [place, *place.parents][:4]:
+        folder.chmod(0o755)
+
+    def look():
+        with pytest.raises(PermissionError, match=r"cannot write .*Project\.join"):
+            opened(place)
+        with pw.Project.join(place) as project:
+            assert project.status().labelled == 6
+            assert len(project.labels()) == 6
+            assert len(project.tasks()) == 6
+            with pytest.raises(OSError, match="cannot be written to"):
+                project.record(answers(project.tasks()))
+
+    assert in_a_child(look, uid=65534) == 0
+
+
+def test_a_disk_that_is_read_only_can_be_looked_at(small_disk):
+    place = small_disk / "p"
+    with made(place) as project:
+        project.run(rounds=1)
+    mount = shutil.which("mount")
+    if subprocess.run([mount, "-o", "remount,ro", small_disk], capture_output=True, check=False).returncode:
+        pytest.skip("cannot make a disk read-only")
+    with pytest.raises(PermissionError, match=r"cannot write .*Project\.join"):
+        opened(place)
+    with pw.Project.join(place) as project:
+        assert project.status().labelled == 6
+
+
+def test_a_project_can_be_moved(tmp_path):
+    with made(tmp_path / "p", pool=X) as project:
+        project.run(rounds=1)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "p", tmp_path / "elsewhere" / "q")
+    with made(tmp_path / "whole") as project:
+        project.run(rounds=3)
+    with opened(tmp_path / "elsewhere" / "q") as project:
+        assert project.name == "p"
+        project.run(rounds=3)
+    assert asked(tmp_path / "elsewhere" / "q") == asked(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_a_pool_can_be_moved(tmp_path, kind):
+    pl = pytest.importorskip("polars")
+    told, (there, here) = {}, (tmp_path / f"{name}.{kind}" for name in ("pool", "moved"))
+    if kind == "npy":
+        np.save(there, X)
+    else:
+        pl.DataFrame({"id": np.arange(ROWS), "a": X[:, 0], "b": X[:, 1]}).write_parquet(there)
+        told = {"id": "id"}
+    with made(tmp_path / "p", pool=there, **told) as project:
+        project.run(rounds=1)
+    there.rename(here)
+    with pytest.raises(FileNotFoundError, match="pool"):
+        opened(tmp_path / "p", pool=None)
+    with opened(tmp_path / "p", pool=here) as project:
+        project.run(rounds=2)
+    # It is remembered where it is now.
+    with opened(tmp_path / "p", pool=None) as project:
+        assert project.settings.pool == str(here)
+        project.run(rounds=3)
+    rows = [row for _, row in asked(tmp_path / "p")]
+    assert len(rows) == len(set(rows)) == 18
+
+
+def test_a_changed_pool_is_refused_with_a_way_on(tmp_path):
+    with made(tmp_path / "p") as project:
+        project.run(rounds=1)
+    changed = X.copy()
+    changed[3, 1] += 1
+    for other in (changed, X[:-1], X.astype(np.float32), X[::-1].copy(), OTHER):
+        with pytest.raises(ValueError, match=r"fingerprint .*replace_pool"):
+            opened(tmp_path / "p", pool=other)
+    # The way: with the old one, then replace it.
+    annotator = SimulatedAnnotators(TRUTH + ["yes"] * 20)
+    with opened(tmp_path / "p", annotator=annotator) as project:
+        project.replace_pool(OTHER)
+        project.run(rounds=2)
+    with opened(tmp_path / "p", pool=OTHER, annotator=annotator) as project:
+        project.run(rounds=3)
+
+
+def test_a_project_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Project\.create"):
+        opened(tmp_path / "p")
+    (tmp_path / "p").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"Project\.create"):
+        pw.Project.join(tmp_path / "p")
+
+
+def test_a_project_is_not_made_over_another(tmp_path):
+    made(tmp_path / "p").close()
+    with pytest.raises(FileExistsError, match=r"Project\.open"):
+        made(tmp_path / "p")
+
+
+# The database.
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    made(tmp_path / "p").close()
+    with sqlite3.connect(tmp_path / "p" / "project.db") as connection:
+        connection.execute("update facts set value = '99' where name = 'version'")
+    connection.close()
+    for enter in (opened, pw.Project.join):
+        with pytest.raises(ValueError, match="got 99.*upgrade"):
+            enter(tmp_path / "p")
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at " * 100, b"", None])
+def test_what_is_no_database_is_refused(tmp_path, content):
+    made(tmp_path / "p").close()
+    path = tmp_path / "p" / "project.db"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    for enter in (opened, pw.Project.join):
+        with pytest.raises((ValueError, OSError), match=r"project\.db: .*not the database of a project"):
+            enter(tmp_path / "p")
+
+
+def test_a_database_that_is_damaged_says_so(tmp_path):
+    with made(tmp_path / "p") as project:
+        project.run(rounds=1)
+    path = tmp_path / "p" / "project.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=r"project\.db"):
+        opened(tmp_path / "p")
+
+
+def test_the_lock_is_free_after_an_open_that_failed(tmp_path):
+    made(tmp_path / "p").close()
+    with pytest.raises(ValueError, match="fingerprint"):
+        opened(tmp_path / "p", pool=OTHER)
+    opened(tmp_path / "p").close()
+
+
+# The settings.
+
+
+def test_settings_that_are_none(tmp_path):
+    made(tmp_path / "p").close()
+    path = tmp_path / "p" / "project.toml"
+    good = path.read_text()
+    for text, said in (
+        (f'colour = "red"\n{good}', "no setting is called 'colour'"),
+        (good.replace("batch_size = 6", "batch_size ="), "not TOML"),
+        (good.replace("batch_size = 6", "batch_size = 0"), "batch_size"),
+        (good.replace("batch_size = 6", 'batch_size = "many"'), "batch_size"),
+        (good.replace("margin", "margn"), "did you mean 'margin'"),
+        (good.replace('task = "multiclass"', 'task = "many"'), "task"),
+        ("", "name"),
+    ):
+        path.write_text(text)
+        with pytest.raises((ValueError, TypeError), match=said) as caught:
+            opened(tmp_path / "p")
+        assert "project.toml" in str(caught.value)
+    path.write_text(good)
+    opened(tmp_path / "p").close()
+
+
+def test_settings_that_are_changed_by_hand_take_effect(tmp_path):
+    with made(tmp_path / "p") as project:
+        project.run(rounds=1)
+    path = tmp_path / "p" / "project.toml"
+    path.write_text(path.read_text().replace("batch_size = 6", "batch_size = 9").replace("margin", "entropy"))
+    with opened(tmp_path / "p") as project:
+        assert len(project.ask()) == 9
+        assert project.history()[-1].strategy["strategy"] == "entropy"
+
+
+# The clock, and being interrupted.
+
+
+def test_times_never_go_back_though_the_clock_does(tmp_path, monkeypatch):
+    clock = iter(np.linspace(2_000_000_000, 1_000_000_000, 10_000).tolist())
+    monkeypatch.setattr("pickwise.loop.store.time.time", lambda: next(clock))
+    with made(tmp_path / "p") as project:
+        project.run(rounds=3)
+        with project._context.store.read() as connection:
+            times = list(connection.scalars(sa.text("select at from events order by number")))
+        rounds = project.history()
+    assert len(times) > 20
+    assert times == sorted(times)
+    for each in rounds:
+        assert each.planned_at <= each.closed_at <= each.trained_at
+    assert [each.number for each in sorted(rounds, key=lambda each: (each.planned_at, each.number))] == [1, 2, 3]
+
+
+def interrupting(function, at):
+    """Make a function that is interrupted, as by Ctrl-C, at its n-th call."""
+    calls = 0
+
+    def around(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return around
+
+
+@pytest.mark.parametrize("where", ["fit", "predict_proba", "annotator"])
+@pytest.mark.parametrize("at", [1, 2, 5, 9])
+def test_after_ctrl_c_the_project_goes_on(tmp_path, where, at):
+    def model(interrupted=False):
+        functions = {"fit": lambda x, y: LogisticRegression().fit(x, y), "predict_proba": lambda m, x: m.predict_proba(x)}
+        if interrupted and where in functions:
+            functions[where] = interrupting(functions[where], at)
+        return FunctionModel(**functions)
+
+    def annotator(interrupted=False):
+        answer = lambda task: TRUTH[task.id]  # noqa: E731
+        return CallbackAnnotator(interrupting(answer, at) if interrupted and where == "annotator" else answer)
+
+    with made(tmp_path / "whole", model=model(), annotator=annotator()) as project:
+        project.run(rounds=3)
+        expected = project.labels().to_dict()
+    project = made(tmp_path / "p", model=model(interrupted=True), annotator=annotator(interrupted=True))
+    with project:
+        try:
+            project.run(rounds=3)
+        except KeyboardInterrupt:
+            pass
+        else:
+            assert (where, at) in {("fit", 5), ("fit", 9)}
+        # In the same object, as in a notebook.
+        project.run(rounds=3)
+        assert project.labels().to_dict() == expected
+    assert asked(tmp_path / "p") == asked(tmp_path / "whole")
+    with opened(tmp_path / "p", model=model(), annotator=annotator()) as project:
+        project.run(rounds=4)
+
+
+# Models that misbehave.
+
+
+def a_bad_model(what, state):
+    def fit(x, y):
+        if what == "raises in fit" and state["bad"]:
+            raise RuntimeError("out of memory")
+        return LogisticRegression().fit(x, y)
+
+    def predict_proba(fitted, x):
+        p = fitted.predict_proba(x)
+        if not state["bad"]:
+            return p
+        if what == "raises in predict_proba":
+            raise RuntimeError("out of memory")
+        return {
+            "NaN": np.full_like(p, np.nan),
+            "too few rows": p[:-1],
+            "too many rows": np.concatenate([p, p]),
+            "a new class": np.concatenate([p / 2, p[:, :1] * 0 + 0.5], axis=1),
+            "no probabilities": p * 3,
+        }.get(what, p)
+
+    return FunctionModel(fit, predict_proba)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("raises in fit", "raises in predict_proba", "NaN", "too few rows", "too many rows"),
+        *("a new class", "no probabilities"),
+    ],
+)
+def test_a_round_is_fitted_again_after_a_model_that_misbehaves(tmp_path, what):
+    state = {"bad": False}
+    with made(tmp_path / "whole", model=a_bad_model(what, state)) as project:
+        project.run(rounds=3)
+    with made(tmp_path / "p", model=a_bad_model(what, state)) as project:
+        project.run(rounds=1)
+        state["bad"] = True
+        project_says = r"out of memory" if "raises" in what else r"model: expected"
+        with pytest.raises((RuntimeError, ValueError), match=project_says) as caught:
+            project.run(rounds=3)
+        if "raises" in what:
+            assert type(caught.value) is RuntimeError
+            assert any("rows" in note for note in caught.value.__notes__)
+        assert project.status().state in ("asked", "closed", "trained", "planned")
+        state["bad"] = False
+        project.run(rounds=3)
+    assert asked(tmp_path / "p") == asked(tmp_path / "whole")
+
+
+def test_a_model_that_misbehaves_can_be_replaced(tmp_path):
+    state = {"bad": True}
+    with made(tmp_path / "p", model=a_bad_model("NaN", state)) as project, pytest.raises(ValueError, match="finite"):
+        project.run(rounds=2)
+    with opened(tmp_path / "p") as project:
+        assert project.status().state == "closed"
+        project.run(rounds=2)
+        assert project.history()[-1].state == "trained"
+
+
+def test_without_two_classes_no_model_learns_and_the_first_strategy_goes_on(tmp_path):
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(["yes"] * 18 + TRUTH[18:])) as project:
+        project.seed({row: "yes" for row in range(4)})
+        assert project.fit().state == "trained"
+        assert project.history()[-1].labelled == 0
+        assert project.history()[-1].model is None
+        assert {task.why for task in project.ask()} == {"initial"}
+        project.run(rounds=3)
+        assert project.history()[-1].model is not None
+        assert {task.why for task in project.ask()} == {"selected"}
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_classes_that_appear_later(tmp_path, reopened):
+    truth = [("a", "b", "c")[min(2, int(abs(row[0]) * 2))] for row in X]
+    held = {row: truth[row] for row in range(40, 60)}
+    by_class = [next(row for row in range(40) if truth[row] == name) for name in "ab"]
+    project = made(tmp_path / "p", annotator=SimulatedAnnotators(truth), classes=None)
+    project.hold_out(held)
+    project.seed({row: truth[row] for row in by_class})
+    first = project.fit()
+    # Of a class that the model does not know, no row is right.
+    assert first.metrics["accuracy"] <= sum(name != "c" for name in held.values()) / len(held)
+    assert first.per_class["c"]["recall"] == 0
+    if reopened:
+        project.close()
+        project = opened(tmp_path / "p", annotator=SimulatedAnnotators(truth))
+    with project:
+        project.run(rounds=4)
+        last = project.history()[-1]
+        assert list(project.model.classes_) == ["a", "b", "c"]
+        assert set(last.per_class) == {"a", "b", "c"}
+        assert set(last.metrics) >= {"agreement", "changed", "delta_f", "uncertainty"}
+        p = project.model.predict_proba(X[40:])
+        guessed = project.model.classes_[p.argmax(1)]
+        assert last.metrics["accuracy"] == np.mean(guessed == np.array(list(held.values())))
+
+
+@pytest.mark.parametrize("how", ["changed", "removed", "no description"])
+def test_a_model_file_that_is_not_as_it_was_is_refused_and_fitted_again(tmp_path, how):
+    for name in ("whole", "p"):
+        with made(tmp_path / name) as project:
+            project.run(rounds=2)
+    folder = tmp_path / "p" / "models" / "round-0002"
+    path = folder / ("model.json" if how == "no description" else "model.skops")
+    if how == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    else:
+        path.unlink()
+    with pytest.warns(UserWarning, match="fitted again"):
+        project = opened(tmp_path / "p")
+    with project, opened(tmp_path / "whole") as whole:
+        assert (project.model.predict_proba(X) == whole.model.predict_proba(X)).all()
+        assert [task.id for task in project.ask()] == [task.id for task in whole.ask()]
+
+
+def test_a_forest_is_read_back_and_not_fitted_again(tmp_path, monkeypatch):
+    forest = lambda: RandomForestClassifier(n_estimators=4, random_state=0)  # noqa: E731
+    with made(tmp_path / "p", model=forest()) as project:
+        project.run(rounds=1)
+        expected = project.model.predict_proba(X)
+    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *_: pytest.fail("was fitted again"))
+    with opened(tmp_path / "p", model=forest()) as project:
+        assert (project.model.predict_proba(X) == expected).all()
+
+
+def test_types_that_are_not_of_scikit_learn_are_not_trusted(tmp_path):
+    with made(tmp_path / "p", model=RandomForestClassifier(n_estimators=4, random_state=0)) as project:
+        project.run(rounds=1)
+    path = tmp_path / "p" / "models" / "round-0001" / "model.json"
+    about = json.loads(path.read_text())
+    about["untrusted"].append("os.system")
+    path.write_text(json.dumps(about))
+    with pytest.warns(UserWarning, match=r"fitted again: trusted"):
+        opened(tmp_path / "p", model=RandomForestClassifier(n_estimators=4, random_state=0)).close()
+
+
+# A pool that is replaced.
+
+
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_killed_while_a_pool_is_replaced_there_is_a_way_on(tmp_path, monkeypatch, kind):
+    old, new = X, OTHER
+    if kind == "files":
+        old, new = tmp_path / "old.npy", tmp_path / "new.npy"
+        np.save(old, X)
+        np.save(new, OTHER)
+    annotator = lambda: SimulatedAnnotators(TRUTH + ["yes"] * 20)  # noqa: E731
+    with made(tmp_path / "p", pool=old, annotator=annotator()) as project:
+        project.run(rounds=2)
+        before = asked(tmp_path / "p")
+        with monkeypatch.context() as patch:
+            patch.setattr("pickwise.loop.changing.set_fact", lambda *_: os.kill_me)
+            with pytest.raises(AttributeError):
+                project.replace_pool(new)
+    # The settings say one thing, the database the other.
+    with pytest.raises(ValueError, match=r"fingerprint .*replace_pool"):
+        opened(tmp_path / "p", pool=None if kind == "files" else new, annotator=annotator())
+    with opened(tmp_path / "p", pool=old, annotator=annotator()) as project:
+        assert project.drift() is None
+        drift = project.replace_pool(new)
+        assert drift is not None
+        project.run(rounds=3)
+    with opened(tmp_path / "p", pool=None if kind == "files" else new, annotator=annotator()) as project:
+        project.run(rounds=4)
+    rows = asked(tmp_path / "p")
+    assert rows[: len(before)] == before
+    assert len(rows) == len({row for _, row in rows}) == 24
+
+
+def test_the_report_of_a_project_in_any_state(tmp_path):
+    with made(tmp_path / "p") as project:
+        project.report()
+        project.ask()
+        project.report()
+        project.collect()
+        project.report()
+        project.fit()
+        assert project.report().stat().st_size > 1000
+
+
+def test_nothing_of_a_project_takes_long_to_close(tmp_path):
+    began = time.monotonic()
+    for _ in range(20):
+        pw.Project.join(Path(made(tmp_path / str(_)).folder)).close()
+        with pytest.raises(FileExistsError):
+            made(tmp_path / str(_))
+    assert time.monotonic() - began < 30
