@@ -187,19 +187,22 @@ def compare_loops(images: Images) -> None:
     """Label by margin and at random, in projects that differ in nothing else, and tell what each needs."""
     k = min(100, len(images.pool) // 80)
     print(f"\nThe whole loop, {ROUNDS} rounds of {k} labels. Each row is labelled by two annotators, who err in 3 %.")
-    ours, theirs = (run_loop(images, strategy, k) for strategy in ("margin", "random"))
+    runs = {strategy: run_loop(images, strategy, k) for strategy in ("margin", "random")}
     print(f"  {'labels':>6}{'margin':>9}{'random':>9}")
-    for one, other in zip(ours, theirs, strict=True):
+    for one, other in zip(*runs.values(), strict=True):
         print(f"  {one.labelled:>6,}{one.metrics['accuracy']:>9.1%}{other.metrics['accuracy']:>9.1%}")
-    goal = theirs[-1].metrics["accuracy"]
-    needed = [next(step.labelled for step in rounds if step.metrics["accuracy"] >= goal) for rounds in (ours, theirs)]
-    print(f"For the {goal:.1%} that random labels end at, margin needs {needed[0]:,} labels, random {needed[1]:,}.")
+    goal = runs["random"][-1].metrics["accuracy"]
+    there = {
+        name: [step.labelled for step in rounds if step.metrics["accuracy"] >= goal] for name, rounds in runs.items()
+    }
+    needed = {name: f"{counts[0]:,}" if counts else f"more than {ROUNDS * k:,}" for name, counts in there.items()}
+    print(f"For the {goal:.1%} that random labels end at, margin needs {needed['margin']}, random {needed['random']}.")
     print(f"The project, with all its rounds and its report: {(OUTPUT / 'loop' / 'report.html').relative_to(ROOT)}")
 
 
 def run_loop(images: Images, strategy: str, k: int) -> list[Round]:
     """Run a project from nothing, write its report, and return its rounds."""
-    folder = OUTPUT / ("loop" if strategy != "random" else "loop-random")
+    folder = OUTPUT / ("loop-random" if strategy == "random" else "loop")
     shutil.rmtree(folder, ignore_errors=True)
     rows = len(images.pool) * 6 // 7  # the others are for evaluation
     project = pw.Project.create(

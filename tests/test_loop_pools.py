@@ -1,4 +1,4 @@
-"""Whatever the pool, the model and the strategy: no row is asked twice, and what is reopened asks what it would have."""
+"""Whatever the pool, the model and the strategy: no row is asked twice, and a reopened project asks as if never closed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("sklearn")
-pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
@@ -51,9 +52,7 @@ def check(folder, pool, truth, *, model=LogisticRegression, rounds=ROUNDS, besid
     expect = asked(whole)
     pw.Project.create(pieces, pool(), model=model(), annotator=SimulatedAnnotators(known), **told, **beside).close()
     for _ in range(3 * rounds):
-        with pw.Project.open(
-            pieces, pool(), model=model(), annotator=SimulatedAnnotators(known), **beside
-        ) as project:
+        with pw.Project.open(pieces, pool(), model=model(), annotator=SimulatedAnnotators(known), **beside) as project:
             state = project.status().state
             if state in ("", "trained") and project.history() and project.history()[-1].number == rounds:
                 break
@@ -155,7 +154,7 @@ def test_the_same_rows_are_asked_for_of_files_and_of_a_frame(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     one = check(tmp_path / "one", lambda: path, BY_NAME, id="name")
-    assert one == check(tmp_path / "other", lambda: table.to_pandas(), BY_NAME, id="name")
+    assert one == check(tmp_path / "other", table.to_pandas, BY_NAME, id="name")
 
 
 @pytest.mark.parametrize("of", ["array", "column", "model", "rows"])
@@ -314,7 +313,14 @@ def test_a_model_that_is_trained_elsewhere(tmp_path, kind, with_pool):
         first.hand_over(handed(0))
         annotator = lambda: SimulatedAnnotators(truth)  # noqa: E731
         project = pw.Project.create(
-            folder, pool, model=first, annotator=annotator(), classes=["no", "yes"], batch_size=BATCH, **by_path, **beside
+            folder,
+            pool,
+            model=first,
+            annotator=annotator(),
+            classes=["no", "yes"],
+            batch_size=BATCH,
+            **by_path,
+            **beside,
         )
         project.hold_out({name: truth[name] for name in held})
         for number in range(1, 4):

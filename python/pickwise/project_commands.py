@@ -4,16 +4,16 @@
 # commands do without.
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import pickwise as pw
-from pickwise.command_output import failing_well, print_table, worded
+from pickwise.command_output import failing_well, print_table
+from pickwise.project_answers import close_round, poll, read, record, tell
 from pickwise.project_options import (
     WORDS,
     AnnotatorName,
@@ -46,12 +46,10 @@ from pickwise.project_options import (
 )
 
 if TYPE_CHECKING:
-    from pickwise.annotators.base import Annotation, Task
-    from pickwise.loop import Round
-    from pickwise.loop.ledger import Recorded
+    from collections.abc import Sequence
 
-# Answers that are refused and are named.
-_SHOWN = 5
+    from pickwise.annotators.base import Task
+    from pickwise.loop import Round
 
 project = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -127,7 +125,7 @@ def init(
             database=database,
         )
         with made:
-            _tell(f"{folder}: a project; its settings are in {folder / 'project.toml'}")
+            tell(f"{folder}: a project; its settings are in {folder / 'project.toml'}")
             _tell_next(made)
 
 
@@ -193,14 +191,14 @@ def collect(
     with _failing_well():
         if annotator is not None and labels is None:
             raise typer.BadParameter("expected the --labels that are theirs, got none", param_hint="'--annotator'")
-        refused = [] if labels is None else _record(folder, labels, annotator)
+        refused = [] if labels is None else record(folder, labels, annotator)
         if labels is None and not close:
             with pw.Project.open(folder) as opened:
-                refused = _poll(opened)
+                refused = poll(opened)
         with pw.Project.join(folder) as joined:
             is_complete = joined.status().state == "collecting" and not joined.status().open
         if close or is_complete:
-            _close(folder)
+            close_round(folder, insist=close)
         with pw.Project.join(folder) as joined:
             _tell_next(joined)
         if refused:
@@ -244,7 +242,7 @@ def run(
     """Go on, round after round, until answers are waited for, or there is a reason to stop."""
     with _failing_well(), pw.Project.open(folder, hooks=[lambda _, ended: _tell_round(ended)]) as opened:
         _refuse_stale(opened, "FOLDER")
-        _tell(opened.run(rounds))
+        tell(opened.run(rounds))
         _tell_next(opened)
 
 
@@ -284,7 +282,7 @@ def labels(folder: Folder) -> None:
 def export(folder: Folder, *, output: Annotated[Path, table_file("Where to write the labels.")]) -> None:
     """Write the label of each row that models learn from to a file."""
     with _failing_well(), pw.Project.join(folder) as joined:
-        _tell(f"{joined.export(output)} labels in {output}")
+        tell(f"{joined.export(output)} labels in {output}")
         _tell_next(joined)
 
 
@@ -341,12 +339,12 @@ def drift(
                 found = opened.replace_pool(pool, embeddings=embeddings or opened.settings.embeddings)
                 missing = "the pool is replaced; no model has learnt yet by which the two could be compared"
             if found is None:
-                _tell(missing)
+                tell(missing)
             else:
                 typer.echo(repr(found))
                 if plot is not None:
                     found.plot().savefig(plot)
-                    _tell(f"drawn in {plot}")
+                    tell(f"drawn in {plot}")
             _tell_next(opened)
 
 
@@ -363,7 +361,7 @@ def report(
     with _failing_well():
         _refuse_no_folder(output)
         with pw.Project.join(folder) as joined:
-            _tell(f"report in {joined.report(output)}")
+            tell(f"report in {joined.report(output)}")
             _tell_next(joined)
 
 
@@ -377,7 +375,7 @@ def promote(
 ) -> None:
     """Deploy the model of a round: deployed.json names it from now on."""
     with _failing_well(), pw.Project.open(folder) as opened:
-        _tell(f"deployed: {opened.promote(number)}")
+        tell(f"deployed: {opened.promote(number)}")
         _tell_next(opened)
 
 
@@ -385,7 +383,7 @@ def promote(
 def rollback(folder: Folder) -> None:
     """Deploy the model again that was deployed before this one."""
     with _failing_well(), pw.Project.open(folder) as opened:
-        _tell(f"deployed: {opened.rollback()}")
+        tell(f"deployed: {opened.rollback()}")
         _tell_next(opened)
 
 
@@ -397,21 +395,17 @@ def _either(folder: Path, *, drives: bool) -> "pw.Project":
     return pw.Project.open(folder) if drives else pw.Project.join(folder)
 
 
-def _tell(what: str) -> None:
-    typer.echo(what, err=True)
-
-
 def _tell_next(opened: "pw.Project") -> None:
-    _tell(f"next: {opened.status().next}")
+    tell(f"next: {opened.status().next}")
 
 
 def _tell_round(ended: "Round") -> None:
     """Tell what has come of a round."""
     if ended.model is None:
-        _tell(f"round {ended.number}: no model yet, as it takes labels of two classes")
+        tell(f"round {ended.number}: no model yet, as it takes labels of two classes")
         return
     measured = "".join(f", {name} {value:.4g}" for name, value in ended.metrics.items())
-    _tell(f"round {ended.number}: a model of {ended.labelled} labelled rows{measured}")
+    tell(f"round {ended.number}: a model of {ended.labelled} labelled rows{measured}")
 
 
 def _number(value: float | None) -> str:
@@ -421,92 +415,22 @@ def _number(value: float | None) -> str:
 def _give(folder: Path, path: Path, *, held_out: bool) -> None:
     """Record the labels of a file as those of one annotator."""
     with _failing_well(), pw.Project.open(folder) as opened:
-        found = [answer for _, answer in _read(opened, path) if answer.kind == "label"]
+        found = [answer for _, answer in read(opened, path) if answer.kind == "label"]
         pairs = [answer.id for answer in found], [answer.label for answer in found]
         done = opened.hold_out(pairs) if held_out else opened.seed(pairs)
-        _tell(f"{done.new} new labels, {done.repeated} known before{', held out' if held_out else ''}")
+        tell(f"{done.new} new labels, {done.repeated} known before{', held out' if held_out else ''}")
         _tell_next(opened)
-
-
-def _read(opened: "pw.Project", path: Path) -> "list[tuple[str, Annotation]]":
-    """Read a file of answers, and where each of them stands; all of it, or nothing."""
-    from pickwise.annotators.answers import AnswerReader
-    from pickwise.annotators.answers import worded as first_of
-    from pickwise.annotators.base import Annotation
-
-    reader = AnswerReader(int if opened.settings.ids == "int" else str, opened.settings.task)
-    lines = list(reader.lines(path))
-    problems = [f"{where}: {found}" for where, found in lines if isinstance(found, str)]
-    if problems:
-        raise ValueError(first_of(problems))
-    return [(where, found) for where, found in lines if isinstance(found, Annotation)]
-
-
-def _record(folder: Path, path: Path, annotator: str | None) -> list[str]:
-    """Record the answers of a file, tell what came of them, and return those that were refused."""
-    with pw.Project.join(folder) as joined:
-        lines = _read(joined, path)
-        if annotator is not None:
-            # Of two people who hand in files of one name, each has answered.
-            lines = [
-                (where, replace(found, annotator=annotator, key=f"{annotator}:{found.key}"))
-                if found.annotator == "annotator"
-                else (where, found)
-                for where, found in lines
-            ]
-        done = joined.record([found for _, found in lines])
-    places = {found.key: where for where, found in lines}
-    _tell_recorded(done, [_placed(text, places) for text in done.refused[:_SHOWN]])
-    return done.refused
-
-
-def _poll(opened: "pw.Project") -> list[str]:
-    """Collect what the annotator of the project has answered, and return what was refused."""
-    if opened.settings.annotator is None:
-        raise typer.BadParameter(
-            "expected a file of answers, as project.toml names no [annotator] with a folder", param_hint="'--labels'"
-        )
-    done = opened.collect()
-    _tell_recorded(done, done.refused[:_SHOWN])
-    if not done.new:
-        _tell("a file of answers is read when nobody has written to it for two seconds")
-    return done.refused
-
-
-def _tell_recorded(done: "Recorded", named: Sequence[str]) -> None:
-    corrected = f", {done.corrected} of them corrections" if done.corrected else ""
-    _tell(f"{done.new} new answers{corrected}, {done.repeated} known before, {len(done.refused)} refused")
-    for text in named:
-        _tell(f"pickwise: {text}")
-    if len(done.refused) > len(named):
-        _tell(f"pickwise: and {len(done.refused) - len(named)} more")
-
-
-def _placed(refused: str, places: dict[str, str]) -> str:
-    """Say where in its file an answer stands that was refused."""
-    key = next((key for key in places if refused.startswith(f"{key}: ")), None)
-    return refused if key is None else places[key] + refused[len(key) :]
-
-
-def _close(folder: Path) -> None:
-    """Close the round, unless another process drives the project, which does it then."""
-    try:
-        with pw.Project.open(folder) as opened:
-            ended = opened.close_round()
-            _tell(f"round {ended.number} is closed: {ended.answered} of {ended.asked} rows are answered")
-    except BlockingIOError as error:
-        _tell(f"the round is not closed: {worded(error, WORDS)}")
 
 
 def _show(tasks: "Sequence[Task]", output: Path | None) -> None:
     """Print what is asked, or write it to a file."""
     if not tasks:
-        _tell("nothing is left to ask for")
+        tell("nothing is left to ask for")
     elif output is not None:
         from pickwise.annotators.files import write_tasks
 
         write_tasks(output, tasks)
-        _tell(f"{len(tasks)} rows asked in {output}")
+        tell(f"{len(tasks)} rows asked in {output}")
     else:
         print_table(
             {

@@ -193,7 +193,7 @@ BudgetRows = Annotated[
     ),
 ]
 TaskOption = Annotated[ProjectTask, typer.Option("--task", help="What a label is.")]
-Overlap = Annotated[int, typer.Option("--overlap", min=1, metavar="ANNOTATORS", help="Who answer each row.")]
+Overlap = Annotated[int, typer.Option("--overlap", min=1, metavar="ANNOTATORS", help="How many answer each row.")]
 MergeOption = Annotated[Merge, typer.Option("--merge", help="How their answers become one label.")]
 MetricName = Annotated[
     str | None,

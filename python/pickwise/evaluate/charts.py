@@ -9,7 +9,7 @@ import numpy as np
 
 from pickwise.evaluate import statistics
 from pickwise.evaluate.simulation import BASELINE
-from pickwise.page.svg import AMBER, BLUE, GREEN, INK, ORANGE, PURPLE, SKY, WIDTH, canvas, clean, percent, styled
+from pickwise.page.svg import AMBER, BLUE, GREEN, INK, ORANGE, PURPLE, SKY, WIDTH, canvas, clean, styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def draw_curves(runs: Runs, metric: str, shown: Looks) -> Figure:
     """Draw mean curves with bands of one standard error over seeds to either side."""
     names = [clean(name, 24) for name in runs.strategies]
     columns = 3 if max(map(len, names)) <= 12 else 2
-    figure, axes = canvas(2.7 + 0.17 * math.ceil(len(names) / columns))
+    figure, axes = canvas(3.4 + 0.17 * math.ceil(len(names) / columns))
     step = max(1, math.ceil(len(runs.labels) / _MOST_MARKERS))
     for place, (strategy, name) in enumerate(zip(runs.strategies, names, strict=True)):
         look, values = shown[strategy], runs.of(strategy)
@@ -100,8 +100,8 @@ def draw_savings(savings: Mapping[str, Estimate], shown: Looks) -> Figure:
     margin = 0.12 * max(most - least, 0.01)
     for y, name in enumerate(order):
         one, look = told[name], shown[name]
-        low, high = _finite(one.low, one.value - margin), one.high if one.high < 1 else one.value + margin
-        low, high = (one.value if math.isnan(end) else end for end in (low, high))
+        low = one.value - margin if math.isinf(one.low) else _finite(one.low, one.value)
+        high = one.value + margin if one.high >= 1 else _finite(one.high, one.value)
         axes.hlines(y, low, high, color=look.color, linewidth=2)
         if math.isinf(one.low):
             axes.plot(low, y, "<", color=look.color, markersize=5)
@@ -110,8 +110,8 @@ def draw_savings(savings: Mapping[str, Estimate], shown: Looks) -> Figure:
         fill = "none" if one.bound else "full"
         axes.plot(one.value, y, look.marker, color=look.color, markersize=7, fillstyle=fill)
     axes.set(xlabel="labels saved against random", xlim=(least - 1.3 * margin, most + 1.3 * margin))
-    axes.xaxis.set_major_formatter(percent())
-    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
+    axes.locator_params(axis="x", nbins=6, steps=[1, 2, 5, 10])
     return figure
 
 
@@ -123,8 +123,9 @@ def _finite(value: float, other: float) -> float:
 def draw_practice(practices: Mapping[str, Practice], shown: Looks) -> Figure:
     """Draw what selections cost and what batches are like, as far as it was measured."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
-    titles = {"seconds": "s a selection", "diversity": "diversity", "balance": "balance"}
+    titles = {"seconds": "selection", "diversity": "diversity", "balance": "balance"}
     parts = {key: title for key, title in titles.items() if _known(practices, key)}
     order = list(practices)
     figure = Figure(figsize=(WIDTH, 0.8 + 0.24 * len(order)))
@@ -133,16 +134,28 @@ def draw_practice(practices: Mapping[str, Practice], shown: Looks) -> Figure:
         values = [getattr(practices[name], key) for name in order]
         for y, (name, value) in enumerate(zip(order, values, strict=True)):
             axes.plot(value, y, shown[name].marker, color=shown[name].color, markersize=6)
-        positive = [value for value in values if value > 0]
-        if key == "seconds" and positive and max(positive) > 20 * min(positive):
-            axes.set_xscale("log")
+        if key == "seconds":
+            _spread_seconds(axes, [value for value in values if value > 0])
+            axes.xaxis.set_major_formatter(EngFormatter("s", sep=" "))
         else:
-            axes.locator_params(axis="x", nbins=3)
-            axes.margins(x=0.12)
+            axes.locator_params(axis="x", nbins=2)
+        axes.margins(x=0.15)
         axes.set_title(title)
         axes.tick_params(axis="y", length=0)
     _name_rows(panes[0], order)
     return figure
+
+
+def _spread_seconds(axes: Axes, seconds: Sequence[float]) -> None:
+    """Take a logarithmic axis where times lie far apart."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if seconds and max(seconds) > 20 * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=3))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.locator_params(axis="x", nbins=2)
 
 
 def _known(practices: Mapping[str, Practice], key: str) -> bool:
@@ -164,16 +177,16 @@ def draw_ranks(found: DatasetComparison, shown: Looks) -> Figure:
     half = (count + 1) // 2
     figure, axes = canvas(0.9 + 0.22 * (top + half))
     low, high = 1.0, float(count)
-    side = 0.42 * (high - low)
+    side = 0.5 * (high - low)
     axes.set(xlim=(low - side, high + side), ylim=(top + half + 0.3, -2.6))
     axes.axis("off")
     axes.hlines(0, low, high, color=INK, linewidth=1)
     for rank in range(1, count + 1):
         axes.vlines(rank, -0.25, 0, color=INK, linewidth=1)
         axes.text(rank, -0.4, str(rank), ha="center", va="bottom", fontsize=8.5)
-    _draw_critical(axes, low, min(found.critical_difference, high - low), found.critical_difference)
-    for y, (start, stop) in enumerate(cliques):
-        axes.hlines(0.45 + 0.3 * y, ranks[start] - 0.04, ranks[stop] + 0.04, color=INK, linewidth=3)
+    _draw_critical(axes, low, min(found.critical_difference, high - low + side), found.critical_difference)
+    for level, (start, stop) in enumerate(cliques):
+        axes.hlines(0.45 + 0.3 * level, ranks[start] - 0.04, ranks[stop] + 0.04, color=INK, linewidth=3)
     for place, (i, rank) in enumerate(zip(order, ranks, strict=True)):
         strategy = found.strategies[i]
         left = place < half
@@ -181,7 +194,7 @@ def draw_ranks(found: DatasetComparison, shown: Looks) -> Figure:
         end = low - 0.03 * (high - low) if left else high + 0.03 * (high - low)
         axes.plot([rank, rank, end], [0, y, y], color=shown[strategy].color, linewidth=1.2)
         axes.plot(rank, 0, shown[strategy].marker, color=shown[strategy].color, markersize=5, clip_on=False)
-        text = f"{clean(strategy, 16)} {rank:.2f}" if left else f"{rank:.2f} {clean(strategy, 16)}"
+        text = f"{clean(strategy, 20)} {rank:.2f}" if left else f"{rank:.2f} {clean(strategy, 20)}"
         axes.text(end, y, f"{text} " if left else f" {text}", ha="right" if left else "left", va="center", fontsize=8.5)
     return figure
 
@@ -210,7 +223,7 @@ def draw_penalties(found: DatasetComparison) -> Figure:
     order = np.argsort(matrix.sum(0), kind="stable")
     mean = matrix.sum(0) / max(1, count - 1)
     cells = np.vstack([matrix[np.ix_(order, order)], mean[order]])
-    names = [clean(found.strategies[i], 18) for i in order]
+    names = [clean(found.strategies[i], 22) for i in order]
     figure, axes = canvas(1.3 + 0.27 * count)
     # The last row, the mean, is set apart by a gap.
     edges = np.array([*range(count + 1), count + 0.25, count + 1.25])

@@ -66,8 +66,8 @@ class DatasetComparison:
         Returns
         -------
         ResultTable
-            Mean rank; how often it beats others and is beaten, on average (rows and columns of `penalties`); on how many
-            datasets it wins against random, ties and loses, and the p of that.
+            Mean rank; how often it beats others and is beaten, on average (rows and columns of `penalties`); on how
+            many datasets it wins against random, ties and loses, and the p of that.
         """
         order = np.argsort(self.ranks, kind="stable")
         names = [self.strategies[i] for i in order]
@@ -86,10 +86,10 @@ class DatasetComparison:
             p = [np.nan if i == base else float(self.p[i, base]) for i in order]
             table.add("p", p, "p against random", ".2g")
         return table.finish(
-            f"By the area under the curves of {SHOWN.get(self.metric, self.metric)} on {len(self.datasets)} datasets; mean "
-            f"ranks that differ by less than {self.critical_difference:.2f} may do so by chance (Nemenyi, 0.05). Beats, "
-            "beaten: on how many datasets, on average over the other strategies. Win, tie and loss: datasets, against "
-            "random."
+            f"By the area under the curves of {SHOWN.get(self.metric, self.metric)} on {len(self.datasets)} datasets; "
+            f"mean ranks that differ by less than {self.critical_difference:.2f} may do so by chance (Nemenyi, 0.05). "
+            "Beats, beaten: on how many datasets, on average over the other strategies. Win, tie and loss: datasets, "
+            "against random."
         )
 
     def __repr__(self) -> str:
@@ -123,8 +123,8 @@ def compare_datasets(simulations: Mapping[str, Simulation], metric: str = "accur
     >>> def simulate(gain):
     ...     return Simulation(
     ...         tuple(
-    ...             Curve(strategy=name, seed=seed, labels=np.array([10, 20]), metrics={"accuracy": np.array([0.5, last])})
-    ...             for name, last in (("margin", 0.7 + gain), ("random", 0.7))
+    ...             Curve(strategy=name, seed=seed, labels=np.array([10, 20]), metrics={"accuracy": heights})
+    ...             for name, heights in (("margin", np.array([0.5, 0.7 + gain])), ("random", np.array([0.5, 0.7])))
     ...             for seed in range(3)
     ...         )
     ...     )
@@ -138,8 +138,8 @@ def compare_datasets(simulations: Mapping[str, Simulation], metric: str = "accur
     names = tuple(name for name in first.strategies if all(name in other.strategies for other in others))
     if len(names) < 2:
         raise ValueError(
-            f"simulations: expected two strategies or more that are in all of them, got {len(names)}; simulate the same "
-            "strategies on each dataset"
+            f"simulations: expected two strategies or more that are in all of them, got {len(names)}; simulate the "
+            "same strategies on each dataset"
         )
     runs = [simulation.runs(metric).select(names) for simulation in simulations.values()]
     areas = np.array([one.areas.mean(1) for one in runs])

@@ -102,7 +102,7 @@ def render(simulations: Simulation | Mapping[str, Simulation]) -> str:
         ranks=_chart(charts.draw_ranks(compared, looks), "ranks", _RANKS) if compared else None,
         penalties=_chart(charts.draw_penalties(compared), "penalties", _penalty_text(compared)) if compared else None,
         standing=_table(compared.table()) if compared else None,
-        saved=_savings_table(several, metric, strategies) if compared else None,
+        saved=_savings_table(several, metric, compared) if compared else None,
         environment=page.pairs("environment", _environments(several)),
     )
 
@@ -115,9 +115,9 @@ _RANKS = (
 
 def _penalty_text(found: DatasetComparison) -> str:
     return (
-        "On how many datasets the strategy of the row is significantly better than that of the column (paired t-test over "
-        "seeds at 0.05, at each number of labels, each dataset counting 1). The last row is how often each is beaten, "
-        f"on average: less is better, {len(found.datasets)} is the most."
+        "On how many datasets the strategy of the row is significantly better than that of the column (paired t-test "
+        "over seeds at 0.05, at each number of labels, each dataset counting 1). The last row is how often each is "
+        f"beaten, on average: less is better, {len(found.datasets)} is the most."
     )
 
 
@@ -155,13 +155,14 @@ def _tiles(simulations: Mapping[str, Simulation], metric: str, compared: Dataset
     shown = SHOWN.get(metric, metric)
     if compared:
         best = int(np.argmin(compared.ranks))
-        note = f"mean rank {compared.ranks[best]:.2f} of {len(compared.strategies)}"
-        yield Tile("best mean rank", svg.clean(compared.strategies[best], 20), note)
+        note = f"{svg.clean(compared.strategies[best], 30)}, of {len(compared.strategies)} strategies"
+        yield Tile("best mean rank", f"{compared.ranks[best]:.2f}", note)
     else:
         runs = next(iter(simulations.values())).runs(metric)
         areas = runs.areas.mean(1)
         best = int(np.argmax(areas))
-        yield Tile(f"best {shown}", svg.clean(runs.strategies[best], 20), f"area {areas[best]:.3f}")
+        note = f"{svg.clean(runs.strategies[best], 30)}; area under the curve"
+        yield Tile(f"best mean {shown}", f"{areas[best]:.3f}", note)
     saved = [
         (one.value, name, dataset, one)
         for dataset, simulation in simulations.items()
@@ -171,8 +172,8 @@ def _tiles(simulations: Mapping[str, Simulation], metric: str, compared: Dataset
     if saved:
         value, name, dataset, one = max(saved, key=lambda it: it[0])
         sign = {"": "", ">=": "≥ ", "<=": "≤ "}[one.bound]
-        where = f" on {svg.clean(dataset, 20)}" if compared else ""
-        yield Tile("most labels saved", f"{sign}{100 * value:.0f} %", f"by {svg.clean(name, 20)}{where}")
+        where = f" on {svg.clean(dataset, 30)}" if compared else ""
+        yield Tile("most labels saved", f"{sign}{100 * value:.0f} %", f"by {svg.clean(name, 30)}{where}")
     yield Tile("runs", f"{sum(len(one.curves) for one in simulations.values()):,}", "of a strategy with a seed")
     shares = [one.practice(name).share for one in simulations.values() for name in one.strategies]
     known = [share for share in shares if math.isfinite(share)]
@@ -218,7 +219,8 @@ def _savings_chart(simulation: Simulation, metric: str, looks: charts.Looks, pre
     if not saved:
         return Chart(None, "Labels saved are told against a strategy called random, which was not among these.")
     level = simulation.runs(metric).of(BASELINE)[:, -1].mean()
-    caption = f"Labels saved on the way to what random ends at ({SHOWN.get(metric, metric)} {level:.3f}), with 95 % intervals."
+    caption = f"Labels saved on the way to what random ends at ({SHOWN.get(metric, metric)} {level:.3f}), with 95 % "
+    caption += "intervals."
     if any(one.bound for one in saved.values()):
         caption += " A hollow marker is a bound: the curve ends before."
     if any(math.isinf(one.low) or one.high >= 1 for one in saved.values()):
@@ -230,8 +232,8 @@ def _practice_chart(practices: Mapping[str, Any], looks: charts.Looks, prefix: s
     if not charts.has_practice(practices):
         return Chart(None, "Neither the time of selections nor what batches are like was measured.")
     caption = (
-        "Seconds a selection takes; how far rows of a batch are from each other, against a random batch (1); how evenly "
-        "the labelled rows are spread over the classes (1: evenly)."
+        "Seconds a selection takes; how far rows of a batch are from each other, against a random batch (1); how "
+        "evenly the labelled rows are spread over the classes (1: evenly)."
     )
     return _chart(charts.draw_practice(practices, looks), prefix, caption)
 
@@ -248,11 +250,11 @@ def _comparison(simulations: Mapping[str, Simulation], metric: str) -> DatasetCo
     return compare_datasets(simulations, metric) if len(simulations) > 1 and len(shared) > 1 else None
 
 
-def _savings_table(simulations: Mapping[str, Simulation], metric: str, strategies: list[str]) -> Table:
+def _savings_table(simulations: Mapping[str, Simulation], metric: str, compared: DatasetComparison) -> Table:
     saved = {name: _savings(one, metric) for name, one in simulations.items()}
     rows = [
         [svg.clean(name, 60), *(in_percent(each[name]) if name in each else ABSENT for each in saved.values())]
-        for name in strategies
+        for _, name in sorted(zip(compared.ranks, compared.strategies, strict=True))
         if name != BASELINE
     ]
     head = ["strategy", *(svg.clean(name, 40) for name in simulations)]

@@ -178,11 +178,14 @@ def tabulate_pairs(simulation: Simulation, metric: str) -> ResultTable:
     table.add("p", [float(p[i, j]) for i, j in pairs], form=".2g")
     for name, sign in (("win", 1), ("tie", 0), ("loss", -1)):
         table.add(name, [int((signs[i, j] == sign).sum()) for i, j in pairs])
-    least = 2.0 ** (1 - len(runs.seeds))
-    caption = f"{SHOWN.get(metric, metric)}. p: Wilcoxon's signed-rank test over {count(len(runs.seeds), 'seed')}"
+    least = min(1.0, len(pairs) * 2.0 ** (1 - len(runs.seeds)))
+    caption = (
+        f"{SHOWN.get(metric, metric)}. p: Wilcoxon's signed-rank test over {count(len(runs.seeds), 'seed')}, corrected "
+        f"by Holm for {count(len(pairs), 'pair')}"
+    )
     if least > statistics.SIGNIFICANCE:
-        caption += f", of which it cannot be below {least:.2g}, however large the difference"
-    caption += ", corrected by Holm. Win, tie and loss: numbers of labels, by the paired t-test over seeds at 0.05."
+        caption += f"; of so few seeds it is never below {least:.2g}, however large the difference"
+    caption += ". Win, tie and loss: numbers of labels, by the paired t-test over seeds at 0.05."
     return table.finish(caption[0].upper() + caption[1:])
 
 
@@ -196,6 +199,8 @@ def with_interval(it: Estimate, form: str = ".3f") -> str:
     if not math.isfinite(it.value):
         return ABSENT
     low, high = (format(end, form) if math.isfinite(end) else "" for end in (it.low, it.high))
+    if it.bound and format(it.value, form) in (low, high):
+        low = high = ""  # the bound says as much
     if low and high:
         interval = f" ({low} to {high})"
     elif low or high:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pickwise.loop.data import as_shown
 from pickwise.loop.settings import write_whole
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def take(folder: Path, data: PoolData, ids: Sequence[RowId]) -> Any:
 
         return pd.concat(groups).iloc[back]
     return np.concatenate([np.asarray(group) for group in groups])[back]
+
+
+def shown(folder: Path, data: PoolData, ids: Sequence[RowId]) -> list[Any]:
+    """Return what annotators look at: of the pool, or of what was carried over."""
+    gone = data.unknown(ids)
+    if not gone:
+        return data.shown(ids)
+    found = dict(zip(gone, as_shown(take(folder, data, gone)), strict=True))
+    inside = [name for name in ids if name not in found]
+    found |= zip(inside, data.shown(inside), strict=True)
+    return [found[name] for name in ids]
 
 
 def _read(folder: Path) -> list[tuple[list[RowId], Any]]:

@@ -11,8 +11,9 @@ from pickwise.loop.carried import carry
 from pickwise.loop.data import open_data
 from pickwise.loop.drift import Drift, compare
 from pickwise.loop.ledger import event_number, log
+from pickwise.loop.rounds import read_rounds
 from pickwise.loop.store import set_fact
-from pickwise.loop.training import look
+from pickwise.loop.training import look, probe_file
 
 if TYPE_CHECKING:
     from pickwise.annotators.base import RowId
@@ -28,13 +29,15 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
     data = open_data(pool, ids=ids, id=settings.id, columns=settings.columns)
     if data.id_type != settings.ids:
         raise TypeError(f"ids: expected {settings.ids}, as those of the pool before, got {data.id_type}")
-    known = labelled(context).ids + labelled(context, held_out=True).ids
-    _refuse_moved(before, data, known)
+    known = [context.as_id(row) for row in context.in_order(context.known())]
+    lost = set(before.unknown(known))  # with a pool before
+    here = [name for name in known if name not in lost]
+    _refuse_moved(before, data, here)
     profile = look(context)
-    gone = data.unknown(known)
+    gone = data.unknown(here)
     if gone:
-        carry(context.folder, before, [name for name in known if name in set(gone)])
-    embedded = _labelled_embeddings(context, known)
+        carry(context.folder, before, gone)
+    embedded = _labelled_embeddings(context, [name for name in labelled(context).ids if name not in lost])
     path = str(pool) if isinstance(pool, str) or hasattr(pool, "__fspath__") else None
     context.data, context.embeddings, context.probe = data, embeddings, {}
     after = look(context)
@@ -43,11 +46,15 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
         comparable = profile.embeddings is not None and after.embeddings is not None
         drift = compare(profile, after, embedded if comparable else None)
     fingerprint = data.fingerprint()
+    if after is not None:
+        after.save(probe_file(context.folder, fingerprint))
     # The settings first: a pool that the database does not know yet is refused with a way on.
     context.settings = settings.changed(pool=path, embeddings=embeddings if isinstance(embeddings, str) else None)
     context.settings.write(context.folder)
     with context.store.write() as connection:
+        last_number = max((each.number for each in read_rounds(connection)), default=-1)
         set_fact(connection, "fingerprint", fingerprint)
+        set_fact(connection, "replaced", last_number)
         if drift is not None:
             set_fact(connection, "drift", drift.to_dict())
             drifts = [*(context_drifts(context)), drift.to_dict()]
@@ -55,6 +62,7 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
         if drift is not None and drift.is_large(settings.drift_threshold):
             set_fact(connection, "new_region", settings.drift_share)
             set_fact(connection, "stopped", None)
+            set_fact(connection, "reopened", last_number)
         body = {"pool": fingerprint, "carried": len(gone), "drift": None if drift is None else drift.to_dict()}
         log(connection, "pool", f"pool:{event_number(connection)}:{fingerprint}", body=body)
     return drift

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pickwise.annotators.base import RowId
-    from pickwise.pools.paths import File, PathLike
+    from pickwise.pools.paths import File
 
 # Of a file or an array so many bytes are looked at, spread over all of it.
 _LOOKED_AT = 64 << 20
@@ -66,9 +66,9 @@ class PoolData(ABC):
             For an id that is not in the pool.
         """
 
-    @abstractmethod
     def shown(self, ids: Sequence[RowId]) -> list[Any]:
         """Return what annotators look at."""
+        return as_shown(self.take(ids)) if ids else []
 
     @abstractmethod
     def sample(self, count: int, seed: int) -> list[RowId]:
@@ -141,17 +141,6 @@ class ArrayData(PoolData):
             raise ValueError(_unknown(missing))
         return getattr(self.rows, "iloc", self.rows)[self.positions(ids)]
 
-    def shown(self, ids: Sequence[RowId]) -> list[Any]:
-        """Return texts as they are, and short rows as lists."""
-        if not ids:
-            return []
-        rows = self.take(ids)
-        if getattr(rows, "ndim", 1) == 1:
-            return [value.item() if isinstance(value, np.generic) else value for value in rows]
-        if not isinstance(rows, np.ndarray) or rows.ndim > 2 or rows.shape[1] > _SHOWN:
-            return [None] * len(ids)
-        return list(rows.tolist())
-
     def sample(self, count: int, seed: int) -> list[RowId]:
         """Draw positions."""
         drawn = np.random.default_rng(seed).choice(self.count, min(count, self.count), replace=False)
@@ -222,17 +211,6 @@ class TableData(PoolData):
             raise ValueError(_unknown([name for name, place in places.items() if place not in found]))
         back = np.argsort(order, kind="stable")
         return as_input(_joined(batches, back))
-
-    def shown(self, ids: Sequence[RowId]) -> list[Any]:
-        """Return the columns of each row; a single column as it is."""
-        if not ids:
-            return []
-        rows = self.take(ids)
-        if hasattr(rows, "to_dict"):
-            return list(rows.to_dict("records"))
-        if rows.ndim == 2 and rows.shape[1] > _SHOWN:
-            return [None] * len(ids)
-        return list(rows.tolist())
 
     def sample(self, count: int, seed: int) -> list[RowId]:
         """Draw while reading the ids: those with the lowest random numbers."""
@@ -329,10 +307,10 @@ def open_data(pool: Any, *, ids: Any = None, id: str | None = None, columns: Seq
     return TableData(pool, id, columns)
 
 
-def _are_files(pool: Any) -> TypeGuard[PathLike | Sequence[PathLike]]:
+def _are_files(pool: Any) -> bool:
     """Tell files of rows from rows: a list of strings that are no such files holds texts, or paths of images."""
-    if isinstance(pool, (list, tuple)):
-        return is_path_like(pool) and all(os.fspath(name).lower().endswith(KINDS) for name in pool)
+    if is_path_like(pool) and isinstance(pool, (list, tuple)):
+        return all(os.fspath(name).lower().endswith(KINDS) for name in pool)
     return is_path_like(pool)
 
 
@@ -351,6 +329,17 @@ def as_input(batch: Any) -> Any:
 
     numbers = [kinds_of.is_integer(f.type) or kinds_of.is_floating(f.type) for f in batch.schema]
     return as_matrix(batch) if all(numbers) or batch.num_columns == 1 else batch.to_pandas()
+
+
+def as_shown(rows: Any) -> list[Any]:
+    """Turn rows as a model gets them into what people look at: columns by name, a text, or a list of a few numbers."""
+    if hasattr(rows, "to_dict"):
+        return list(rows.to_dict("records"))
+    if getattr(rows, "ndim", 1) == 1:
+        return [value.item() if isinstance(value, np.generic) else value for value in rows]
+    if not isinstance(rows, np.ndarray) or rows.ndim > 2 or rows.shape[1] > _SHOWN:
+        return [None] * int(rows.shape[0])
+    return list(rows.tolist())
 
 
 def _joined(batches: list[Any], order: NDArray[np.int64]) -> Any:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from pickwise.annotators.base import Task
 from pickwise.loop import answering, training
 from pickwise.loop.archive import write_round
+from pickwise.loop.carried import shown as shown_rows
 from pickwise.loop.choosing import Known, choose
 from pickwise.loop.history import Round, State
 from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
@@ -124,7 +125,7 @@ def close(context: Context) -> None:
 def as_tasks(context: Context, number: int, asks: Sequence[Any]) -> list[Task]:
     """Make tasks of the rows of a round."""
     ids = [context.as_id(each.row) for each in asks]
-    shown = [None] * len(ids) if context.data is None else context.data.shown(ids)
+    shown = [None] * len(ids) if context.data is None else shown_rows(context.folder, context.data, ids)
     suggested = training.suggestions(context, ids)
     return [
         Task(

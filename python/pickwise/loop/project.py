@@ -500,17 +500,21 @@ class Project:
         criteria = [] if until is None else [until]
         if settings.until is not None:
             criteria.append(Criterion.from_dict(settings.until))
-        if rounds is not None:
-            criteria.append(Rounds(rounds))
+        limits: list[Criterion] = [] if rounds is None else [Rounds(rounds)]
         if settings.budget is not None:
-            criteria.append(Budget(settings.budget))
+            limits.append(Budget(settings.budget))
+        with self._context.store.read() as connection:
+            reopened = get_fact(connection, "reopened") or -1
         began = time.monotonic()
         while True:
             last = last_round(self._context)
             if last is None or last.state is State.trained:
                 standing = Standing(asked=self.status().asked, seconds=time.monotonic() - began)
                 history = self.history()
-                why = next((why for each in criteria if (why := each.check(history, standing)) is not None), None)
+                # A pool that differs much is a new beginning, but no more rounds or rows are paid for.
+                recent = [each for each in history if each.number > reopened]
+                why = next((why for each in limits if (why := each.check(history, standing)) is not None), None)
+                why = why or next((why for each in criteria if (why := each.check(recent, standing)) is not None), None)
                 if why is not None:
                     return self._stopped(why)
             if self.step() is None:
@@ -532,8 +536,16 @@ class Project:
         -------
         Drift or None
             None where no model has learnt yet.
+
+        Raises
+        ------
+        RuntimeError
+            If answers of a round are waited for.
+        TypeError, ValueError
+            If ids are of another type, or rows that are known by their positions would be others.
         """
         self._drive("replace_pool")
+        self._refuse_open(last_round(self._context))
         from pickwise.loop.changing import replace_pool
 
         return replace_pool(self._context, pool, ids=ids, embeddings=embeddings)

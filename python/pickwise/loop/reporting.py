@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from pickwise.loop.answering import labelled
 from pickwise.loop.archive import round_folder, versions
+from pickwise.loop.carried import shown as shown_rows
 from pickwise.loop.changing import context_drifts
 from pickwise.loop.drift import Drift
 from pickwise.loop.history import State
@@ -99,7 +100,7 @@ def _informative(
     for each in reversed(rounds):
         best = [ask for ask in read_asks(connection, each.number) if ask.why == "selected"][:_SHOWN]
         ids = [context.as_id(ask.row) for ask in best]
-        shown = [None] * len(ids) if context.data is None else context.data.shown(ids)
+        shown = [None] * len(ids) if context.data is None else shown_rows(context.folder, context.data, ids)
         found += [
             InformativeRow(name, each.number, ask.score, labels.get(name), None, text)
             for ask, name, text in zip(best, ids, shown, strict=True)

@@ -62,7 +62,7 @@ def _held(connection: Connection, names: list[str]) -> dict[str, str]:
     """Read the labels of rows that were handed over before."""
     inside = among(connection, votes.c.row, names)
     found = connection.execute(select(votes.c.row, votes.c.label).where(inside, votes.c.annotator == _ANNOTATOR))
-    return {row: label for row, label in found}
+    return {each.row: each.label for each in found}
 
 
 def _refuse_unknown(context: Context, names: list[str]) -> None:

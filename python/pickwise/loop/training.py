@@ -23,6 +23,7 @@ from pickwise.scores import margin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -358,12 +359,19 @@ def _progress(context: Context, number: int, profile: Profile) -> dict[str, floa
 
 
 def previous_profile(context: Context, number: int) -> Profile | None:
-    """Read what the last model before a round said of the probe."""
-    for earlier in range(number - 1, -1, -1):
-        path = round_folder(context.folder, earlier) / PROFILE
-        if path.exists():
-            return Profile.load(path)
-    return None
+    """Read what the last model before a round said of the probe, of this pool."""
+    with context.store.read() as connection:
+        replaced, fingerprint = get_fact(connection, "replaced"), get_fact(connection, "fingerprint")
+    since = -1 if replaced is None else replaced
+    paths = [round_folder(context.folder, earlier) / PROFILE for earlier in range(number - 1, since, -1)]
+    if replaced is not None:
+        paths.append(probe_file(context.folder, fingerprint))
+    return next((Profile.load(path) for path in paths if path.exists()), None)
+
+
+def probe_file(folder: Path, fingerprint: str) -> Path:
+    """Name the file of what the model said of a pool when it replaced another."""
+    return folder / "rounds" / f"probe-{fingerprint[:16]}.npz"
 
 
 def shares(labels: Sequence[Any], task: str) -> dict[str, int]:
