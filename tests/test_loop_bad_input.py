@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,10 @@ TABLE = pa.table({"name": [f"row-{i}" for i in range(ROWS)], "a": X[:, 0], "b": 
 def made(place, pool=X, **told):
     told = {"model": LogisticRegression(), "classes": ["no", "yes"], "batch_size": 6, **told}
     return pw.Project.create(place, pool, **told)
+
+
+def opened(place):
+    return pw.Project.open(place, X, model=LogisticRegression(), annotator=SimulatedAnnotators(TRUTH))
 
 
 @pytest.fixture
@@ -322,3 +328,73 @@ def test_rows_that_are_held_out_are_not_asked_for_again(project):
     project.hold_out({2: "yes"})
     with pytest.raises(ValueError, match="held out"):
         project.relabel([0, 2])
+
+
+# The database.
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    made(tmp_path / "p").close()
+    with sqlite3.connect(tmp_path / "p" / "project.db") as connection:
+        connection.execute("update facts set value = '99' where name = 'version'")
+    connection.close()
+    for enter in (opened, pw.Project.join):
+        with pytest.raises(ValueError, match=r"got 99.*upgrade"):
+            enter(tmp_path / "p")
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at " * 100, b"", None])
+def test_what_is_no_database_is_refused(tmp_path, content):
+    made(tmp_path / "p").close()
+    path = tmp_path / "p" / "project.db"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    for enter in (opened, pw.Project.join):
+        with pytest.raises((ValueError, OSError), match=r"project\.db: .*not the database of a project"):
+            enter(tmp_path / "p")
+
+
+def test_a_database_that_is_damaged_says_so(tmp_path):
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH)) as project:
+        project.run(rounds=1)
+    path = tmp_path / "p" / "project.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=r"project\.db"):
+        opened(tmp_path / "p")
+
+
+# The settings.
+
+
+def test_settings_that_are_none(tmp_path):
+    made(tmp_path / "p").close()
+    path = tmp_path / "p" / "project.toml"
+    good = path.read_text()
+    for text, said in (
+        (f'colour = "red"\n{good}', "no setting is called 'colour'"),
+        (good.replace("batch_size = 6", "batch_size ="), "not TOML"),
+        (good.replace("batch_size = 6", "batch_size = 0"), "batch_size"),
+        (good.replace("batch_size = 6", 'batch_size = "many"'), "batch_size"),
+        (good.replace("margin", "margn"), "did you mean 'margin'"),
+        (good.replace('task = "multiclass"', 'task = "many"'), "task"),
+        ("", "name"),
+    ):
+        path.write_text(text)
+        with pytest.raises((ValueError, TypeError), match=said) as caught:
+            opened(tmp_path / "p")
+        assert "project.toml" in str(caught.value)
+    path.write_text(good)
+    opened(tmp_path / "p").close()
+
+
+def test_settings_that_are_changed_by_hand_take_effect(tmp_path):
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH)) as project:
+        project.run(rounds=1)
+    path = tmp_path / "p" / "project.toml"
+    path.write_text(path.read_text().replace("batch_size = 6", "batch_size = 9").replace("margin", "entropy"))
+    with opened(tmp_path / "p") as project:
+        assert len(project.ask()) == 9
+        assert project.history()[-1].strategy["strategy"] == "entropy"

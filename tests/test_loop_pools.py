@@ -1,4 +1,4 @@
-"""Whatever the pool, the model and the strategy: no row is asked twice, and a reopened project asks as if never closed."""
+"""Whatever the pool, the model and the strategy: no row is asked twice, and what is reopened asks for the same."""
 
 from __future__ import annotations
 
@@ -84,6 +84,12 @@ def test_a_matrix(tmp_path, kind):
     check(tmp_path, lambda: X.astype(kind), BY_PLACE)
 
 
+@pytest.mark.parametrize("form", ["csr_matrix", "csr_array", "coo_matrix"])
+def test_a_sparse_matrix(tmp_path, form):
+    sparse = pytest.importorskip("scipy.sparse")
+    check(tmp_path, lambda: getattr(sparse, form)(X), BY_PLACE)
+
+
 def test_a_matrix_with_names(tmp_path):
     check(tmp_path, lambda: X, BY_NAME, beside={"ids": NAMES})
 
@@ -155,6 +161,16 @@ def test_the_same_rows_are_asked_for_of_files_and_of_a_frame(tmp_path):
         (tmp_path / name).mkdir()
     one = check(tmp_path / "one", lambda: path, BY_NAME, id="name")
     assert one == check(tmp_path / "other", table.to_pandas, BY_NAME, id="name")
+
+
+def test_a_table_in_other_pieces_is_the_same_pool(tmp_path):
+    table = pa.table(frame())
+    pieces = pa.concat_tables([table.slice(0, 7), table.slice(7)])
+    told = {"model": LogisticRegression(), "annotator": SimulatedAnnotators(BY_NAME)}
+    with pw.Project.create(tmp_path / "p", pieces, id="name", batch_size=BATCH, **told) as project:
+        project.run(rounds=1)
+    with pw.Project.open(tmp_path / "p", table, **told) as project:
+        project.run(rounds=2)
 
 
 @pytest.mark.parametrize("of", ["array", "column", "model", "rows"])

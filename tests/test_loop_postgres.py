@@ -155,9 +155,7 @@ def test_eight_annotators_at_once(server, tmp_path, kind):
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
         status = project.status()
         assert (status.answers, status.labelled, status.open) == (320, 40, 0)
-        assert status.classes == {
-            name: 8 * sum(TRUTH[task.id] == name for task in tasks) for name in ("no", "yes")
-        }
+        assert status.classes == {name: 8 * sum(TRUTH[task.id] == name for task in tasks) for name in ("no", "yes")}
         project.collect()
         assert project.fit().labelled == 40
         table = project.labels()

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pickwise as pw
+from pickwise.annotators import SimulatedAnnotators
+
 pytest.importorskip("sqlalchemy")
 preprocessing = pytest.importorskip("sklearn.preprocessing")
 svm = pytest.importorskip("sklearn.svm")
-
-import pickwise as pw
-from pickwise.annotators import SimulatedAnnotators
-from pickwise.loop import FunctionModel
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,7 +38,7 @@ def area(folder, x, y, seed):
     with pw.Project.create(
         folder,
         scaler.transform(x[train]),
-        model=FunctionModel(fit=fit, predict_proba=predict_proba),
+        model={"fit": fit, "predict_proba": predict_proba},
         annotator=SimulatedAnnotators(answers),
         classes=sorted(set(y.tolist())),
         batch_size=1,

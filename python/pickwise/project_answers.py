@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pickwise.annotators.base import Annotation
+    from pickwise.loop import JoinedProject
     from pickwise.loop.ledger import Recorded
 
 # Answers that are refused and are named.
@@ -27,7 +28,7 @@ def tell(what: str) -> None:
     typer.echo(what, err=True)
 
 
-def read(opened: pw.Project, path: Path) -> list[tuple[str, Annotation]]:
+def read(opened: JoinedProject, path: Path) -> list[tuple[str, Annotation]]:
     """Read a file of answers, and where each of them stands; all of it, or nothing."""
     from pickwise.annotators.answers import AnswerReader
     from pickwise.annotators.answers import worded as first_of

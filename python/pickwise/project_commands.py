@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pickwise.annotators.base import Task
-    from pickwise.loop import Round
+    from pickwise.loop import JoinedProject, Round
 
 project = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -391,11 +391,11 @@ def _failing_well() -> AbstractContextManager[None]:
     return failing_well(RuntimeError, words=WORDS)
 
 
-def _either(folder: Path, *, drives: bool) -> "pw.Project":
+def _either(folder: Path, *, drives: bool) -> "JoinedProject":
     return pw.Project.open(folder) if drives else pw.Project.join(folder)
 
 
-def _tell_next(opened: "pw.Project") -> None:
+def _tell_next(opened: "JoinedProject") -> None:
     tell(f"next: {opened.status().next}")
 
 

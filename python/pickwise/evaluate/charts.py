@@ -81,7 +81,7 @@ def draw_curves(runs: Runs, metric: str, shown: Looks) -> Figure:
             label=name,
         )
         axes.fill_between(runs.labels, mean - error, mean + error, color=look.color, alpha=0.13, linewidth=0)
-    axes.set(xlabel="labelled rows", ylabel=metric)
+    axes.set(xlabel="labelled rows", ylabel=clean(metric, 30))
     axes.locator_params(axis="x", nbins=6)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside lower center", ncols=columns, handlelength=3.2, columnspacing=1.2, fontsize=8.5)
@@ -169,41 +169,28 @@ def has_practice(practices: Mapping[str, Practice]) -> bool:
 
 @styled
 def draw_ranks(found: DatasetComparison, shown: Looks) -> Figure:
-    """Draw mean ranks, and bars over those that do not differ significantly: a critical-difference diagram."""
+    """Draw mean ranks, and bars beside those that do not differ significantly: a critical-difference diagram.
+
+    Demšar's has the names to both sides of one axis, where long ones leave no room for it on a phone.
+    """
     order = np.argsort(found.ranks, kind="stable")
-    ranks, count = found.ranks[order], len(order)
-    cliques = _cliques(ranks, found.critical_difference)
-    top = 0.5 + 0.3 * len(cliques)
-    half = (count + 1) // 2
-    figure, axes = canvas(0.9 + 0.22 * (top + half))
-    low, high = 1.0, float(count)
-    side = 0.5 * (high - low)
-    axes.set(xlim=(low - side, high + side), ylim=(top + half + 0.3, -2.6))
-    axes.axis("off")
-    axes.hlines(0, low, high, color=INK, linewidth=1)
-    for rank in range(1, count + 1):
-        axes.vlines(rank, -0.25, 0, color=INK, linewidth=1)
-        axes.text(rank, -0.4, str(rank), ha="center", va="bottom", fontsize=8.5)
-    _draw_critical(axes, low, min(found.critical_difference, high - low + side), found.critical_difference)
-    for level, (start, stop) in enumerate(cliques):
-        axes.hlines(0.45 + 0.3 * level, ranks[start] - 0.04, ranks[stop] + 0.04, color=INK, linewidth=3)
-    for place, (i, rank) in enumerate(zip(order, ranks, strict=True)):
-        strategy = found.strategies[i]
-        left = place < half
-        y = top + 0.5 + (place if left else count - 1 - place)
-        end = low - 0.03 * (high - low) if left else high + 0.03 * (high - low)
-        axes.plot([rank, rank, end], [0, y, y], color=shown[strategy].color, linewidth=1.2)
-        axes.plot(rank, 0, shown[strategy].marker, color=shown[strategy].color, markersize=5, clip_on=False)
-        text = f"{clean(strategy, 20)} {rank:.2f}" if left else f"{rank:.2f} {clean(strategy, 20)}"
-        axes.text(end, y, f"{text} " if left else f" {text}", ha="right" if left else "left", va="center", fontsize=8.5)
+    ranks, count, difference = found.ranks[order], len(order), found.critical_difference
+    figure, axes = _rows([found.strategies[i] for i in order])
+    for y, (i, rank) in enumerate(zip(order, ranks, strict=True)):
+        look = shown[found.strategies[i]]
+        axes.plot(rank, y, look.marker, color=look.color, markersize=7)
+        axes.text(rank + 0.04 * count, y, f"{rank:.2f}", va="center", fontsize=8.5)
+    axes.errorbar(1 + difference / 2, -1, xerr=difference / 2, color=INK, linewidth=1.2, capsize=3)
+    axes.text(1 + difference + 0.03 * count, -1, f"CD {difference:.2f}", va="center", fontsize=8.5)
+    bars = count + 0.14 * count + 0.035 * count * np.arange(count)
+    cliques = _cliques(ranks, difference)
+    for x, (start, stop) in zip(bars, cliques, strict=False):
+        axes.vlines(x, start - 0.25, stop + 0.25, color=INK, linewidth=3)
+    right = max(bars[len(cliques)], 1 + difference + 0.2 * count)
+    axes.set(xlabel="mean rank (1: the best)", xlim=(1 - 0.04 * count, right), ylim=(count - 0.4, -1.6))
+    axes.set_xticks(range(1, count + 1))
+    axes.spines["bottom"].set_bounds(1, count)
     return figure
-
-
-def _draw_critical(axes: Axes, start: float, drawn: float, difference: float) -> None:
-    axes.plot([start, start + drawn], [-1.75, -1.75], color=INK, linewidth=1)
-    for end in (start, start + drawn):
-        axes.vlines(end, -1.95, -1.55, color=INK, linewidth=1)
-    axes.text(start + drawn / 2, -1.95, f"CD {difference:.2f}", ha="center", va="bottom", fontsize=8.5)
 
 
 def _cliques(ranks: Any, difference: float) -> list[tuple[int, int]]:

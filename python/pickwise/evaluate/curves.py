@@ -36,7 +36,7 @@ class Curve:
         "fitting", "predicting" (the pool and the test rows) and "selecting", which is all that is not the model's; the
         last selection is 0, as nothing is selected any more.
     balance : ndarray of float64 of shape (points,)
-        How evenly the labelled rows are spread over the classes: entropy of their shares over that of equal ones, 0 to 1.
+        How evenly labelled rows are spread over the classes: the entropy of their shares over the highest, 0 to 1.
     diversity : ndarray of float64 of shape (points,)
         How far rows of a batch are from their nearest neighbour within it, over the same of a random batch of the pool:
         1 is as diverse as random; NaN for the point 0 and without a matrix to measure distances in.

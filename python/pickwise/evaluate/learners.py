@@ -1,4 +1,4 @@
-"""What learns in a simulation: estimators with probabilities or a decision function, and what was predicted elsewhere."""
+"""What learns in a simulation: estimators with probabilities or a decision function, or predictions from elsewhere."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Learner(ABC):
     def described(self) -> str:
         """Say what it is, so that another one is described otherwise."""
 
+    @abstractmethod
     def check(self, name: str, strategy: Strategy) -> None:
         """Refuse a strategy that needs what its models do not have."""
 
@@ -94,9 +95,13 @@ def as_learner(model: Any, rows: int) -> Learner:
     if hasattr(example, "decision_function"):
         return _Estimators(model, is_factory, decides=True)
     raise TypeError(
-        "model: expected a classifier with predict_proba or decision_function, a function of the seed that makes one, or "
-        f"predictions of shape (rounds, rows, classes), got {type(example).__name__}"
+        "model: expected a classifier with predict_proba or decision_function, a function of the seed that makes one, "
+        f"or predictions of shape (rounds, rows, classes), got {type(example).__name__}"
     )
+
+
+def _is_of_committee(strategy: Strategy) -> bool:
+    return isinstance(strategy, BatchBALD) or (isinstance(strategy, Ranking) and strategy.is_of_committee)
 
 
 class _Estimators(Learner):
@@ -257,6 +262,11 @@ class _Elsewhere(Learner):
         """Begin with the first round."""
         return _Told(self._rounds)
 
+    def check(self, name: str, strategy: Strategy) -> None:
+        """Refuse committees."""
+        if _is_of_committee(strategy):
+            raise TypeError(f"model: expected one with members for {name!r}, got predictions of one")
+
     def described(self) -> str:
         """Tell what was predicted."""
         about = hashlib.blake2b(digest_size=16)
@@ -278,7 +288,7 @@ class _Told(Fresh):
 
     def predicted(self, rows: Any) -> NDArray[np.float64]:
         """Look rows up by their positions."""
-        return self._rounds[self._round][np.asarray(rows)]
+        return np.asarray(self._rounds[self._round][np.asarray(rows)])
 
     def timed(self, clock: Clock) -> LoopModel:
         """Return what looks rows up."""

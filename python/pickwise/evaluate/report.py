@@ -108,8 +108,8 @@ def render(simulations: Simulation | Mapping[str, Simulation]) -> str:
 
 
 _RANKS = (
-    "Mean ranks by area under the curve, the best on the left. A thick bar joins strategies whose ranks differ by less "
-    "than the critical difference (CD) of Nemenyi's test at 0.05: they may do so by chance."
+    "Mean ranks by area under the curve. A thick bar on the right is beside strategies whose ranks differ by less than "
+    "the critical difference (CD) of Nemenyi's test at 0.05: they may do so by chance."
 )
 
 

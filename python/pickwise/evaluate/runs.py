@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import warnings
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pickwise.evaluate.curves import Curve
-from pickwise.evaluate.learners import Learner, as_learner
+from pickwise.evaluate.learners import Fresh, Learner, as_learner
 from pickwise.evaluate.measures import balance, diversity, measures
 from pickwise.loop.choosing import Known, Scene, select_rows
 from pickwise.loop.data import ArrayData
@@ -196,7 +197,9 @@ def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, see
                 clock.end()
                 break
             k = min(protocol.batch_size, left)
-            batch = _chosen(problem, model, strategy, k, seed + len(labelled), (labelled, outside), clock)
+            known = Known(ids=labelled + outside, labelled=labelled)
+            seed_of = seed + len(labelled)
+            batch = _chosen(problem, model, strategy, k=k, seed=seed_of, known=known, clock=clock)
             clock.end()
             found.diversity.append(diversity(problem.embeddings, batch, pool, seed))
             labelled += batch
@@ -213,19 +216,12 @@ def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, see
 
 
 def _chosen(
-    problem: Problem,
-    model: Any,
-    strategy: Strategy,
-    k: int,
-    seed: int,
-    known: tuple[list[int], list[int]],
-    clock: Clock,
+    problem: Problem, model: Fresh, strategy: Strategy, *, k: int, seed: int, known: Known, clock: Clock
 ) -> list[int]:
     """Let the strategy choose. What it has the model predict counts as the model's time."""
-    labelled, outside = known
     scene = Scene(data=problem.data, embeddings=problem.embeddings, model=model.timed(clock), has_learnt=True)
     with clock("selecting"):
-        chosen = select_rows(scene, model.read(strategy), k, seed, Known(ids=labelled + outside, labelled=labelled))
+        chosen = select_rows(scene, model.read(strategy), k, seed, known)
     assert chosen is not None  # noqa: S101 - the budget ends before the pool does
     return [int(row) for row in chosen.indices]
 
@@ -301,7 +297,7 @@ def _points(rows: Any, count: int, *, given: bool) -> NDArray[Any] | None:
 def _refuse_missing(names: NDArray[Any], where: str) -> None:
     if names.ndim != 1:
         raise ValueError(f"{where}: expected one label a row, got shape {names.shape}")
-    missing = np.isnan(names) if names.dtype.kind == "f" else np.array([name is None or name != name for name in names])
+    missing = np.array([name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()])
     if missing.any():
         row = int(np.argmax(missing))
         raise ValueError(
@@ -313,7 +309,7 @@ def _positions(given: Any, rows: int, name: str) -> list[int]:
     found = np.asarray(given)
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected positions of rows, integers, got {found.dtype} of shape {found.shape}")
-    if len(np.unique(found)) < len(found) or (len(found) and not (0 <= found.min() and found.max() < rows)):
+    if len(np.unique(found)) < len(found) or (len(found) and (found.min() < 0 or found.max() >= rows)):
         raise ValueError(f"{name}: expected different positions from 0 to {rows - 1}")
     return [int(place) for place in found]
 

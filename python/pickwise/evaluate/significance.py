@@ -82,7 +82,8 @@ def penalties(values: ArrayLike) -> NDArray[np.float64]:
     >>> penalties([better, worse]).tolist()
     [[0.0, 0.5], [0.0, 0.0]]
     """
-    return np.asarray((significant_signs(values) == 1).mean(-1))
+    beats = significant_signs(values) == 1
+    return np.asarray(beats.sum(-1) / max(1, beats.shape[-1]))
 
 
 def wilcoxon(values: ArrayLike, others: ArrayLike) -> float:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pickwise.evaluate.curves import Curve
 from pickwise.evaluate.runs import Problem, Protocol, run
 from pickwise.evaluate.simulation import Simulation
@@ -41,7 +39,7 @@ def simulate(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Simulation:
-    """Simulate active learning on labelled data: which strategy, what batch size, how many labels?
+    """Simulate active learning on labelled data, to find which strategy needs how many labels.
 
     Parameters
     ----------

@@ -174,7 +174,7 @@ def tabulate_pairs(simulation: Simulation, metric: str) -> ResultTable:
     table = Columns()
     table.add("strategy", [runs.strategies[i] for i, _ in pairs])
     table.add("against", [runs.strategies[j] for _, j in pairs])
-    table.add_estimates("difference", gaps, "difference of areas", [with_interval(gap, "+.4f") for gap in gaps])
+    table.add_estimates("difference", gaps, "difference of areas", [with_interval(gap, "+z.4f") for gap in gaps])
     table.add("p", [float(p[i, j]) for i, j in pairs], form=".2g")
     for name, sign in (("win", 1), ("tie", 0), ("loss", -1)):
         table.add(name, [int((signs[i, j] == sign).sum()) for i, j in pairs])
@@ -214,4 +214,4 @@ def with_interval(it: Estimate, form: str = ".3f") -> str:
 def in_percent(saved: Estimate) -> str:
     """Write a share as percent; that all may be saved tells nothing, so that end is open."""
     low, high = 100 * saved.low, np.inf if saved.high >= 1 else 100 * saved.high
-    return with_interval(Estimate(100 * saved.value, low, high, saved.bound), ".0f")
+    return with_interval(Estimate(100 * saved.value, low, high, saved.bound), "z.0f")

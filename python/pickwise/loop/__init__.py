@@ -8,6 +8,7 @@ except ImportError as error:
     raise ImportError("Project needs SQLAlchemy; install it with pip install 'pickwise[loop]'") from error
 
 from pickwise.loop.history import Round, State
+from pickwise.loop.joined import JoinedProject
 from pickwise.loop.models import ExternalModel, FunctionModel, SklearnModel
 from pickwise.loop.project import Project
 from pickwise.loop.stopping import (
@@ -30,6 +31,7 @@ __all__ = [
     "DeltaF",
     "ExternalModel",
     "FunctionModel",
+    "JoinedProject",
     "OverallUncertainty",
     "Plateau",
     "Project",

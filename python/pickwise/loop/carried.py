@@ -31,6 +31,12 @@ def carry(folder: Path, data: PoolData, ids: Sequence[RowId]) -> None:
         file = io.BytesIO()
         rows.reset_index(drop=True).to_parquet(file)
         write_whole(place / f"{name}.parquet", file.getvalue())
+    elif hasattr(rows, "indptr"):
+        from scipy.sparse import save_npz
+
+        file = io.BytesIO()
+        save_npz(file, rows)
+        write_whole(place / f"{name}.npz", file.getvalue())
     elif np.asarray(rows).dtype.kind in "OUS":
         write_whole(place / f"{name}.texts", json.dumps([str(text) for text in rows], ensure_ascii=False).encode())
     else:
@@ -61,6 +67,10 @@ def take(folder: Path, data: PoolData, ids: Sequence[RowId]) -> Any:
         import pandas as pd
 
         return pd.concat(groups).iloc[back]
+    if hasattr(groups[0], "indptr"):
+        from scipy.sparse import vstack
+
+        return vstack(groups, format="csr")[back]
     return np.concatenate([np.asarray(group) for group in groups])[back]
 
 
@@ -82,6 +92,10 @@ def _read(folder: Path) -> list[tuple[list[RowId], Any]]:
         rows: Any
         if path.with_suffix(".npy").exists():
             rows = np.load(path.with_suffix(".npy"), allow_pickle=False)
+        elif path.with_suffix(".npz").exists():
+            from scipy.sparse import load_npz
+
+            rows = load_npz(path.with_suffix(".npz"))
         elif path.with_suffix(".texts").exists():
             rows = np.array(json.loads(path.with_suffix(".texts").read_text(encoding="utf-8")), dtype=object)
         else:

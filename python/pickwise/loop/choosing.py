@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
     from pickwise.loop.data import PoolData
+    from pickwise.loop.models.base import LoopModel
     from pickwise.result import Selection
 
 
@@ -43,6 +44,30 @@ class Known:
     ids: Sequence[RowId]
     labelled: Sequence[RowId]
     targets: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What there is to choose from.
+
+    Attributes
+    ----------
+    data : PoolData or None
+        The pool; None where there are predictions alone.
+    embeddings : object
+        Of the pool, as `pickwise.select` takes them; None: those of the model, or the rows themselves.
+    model : LoopModel or None
+    has_learnt : bool
+        Whether the model can predict.
+    id : str or None
+        The column of ids of predictions that were handed over.
+    """
+
+    data: PoolData | None
+    embeddings: Any = None
+    model: LoopModel | None = None
+    has_learnt: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,19 +94,26 @@ def choose(context: Context, k: int, *, seed: int, known: Known, new_region: flo
     """
     settings = context.settings
     is_first = _is_first(context)
+    scene = Scene(
+        data=context.data,
+        embeddings=context.embeddings,
+        model=context.model,
+        has_learnt=context.model_round is not None,
+        id=settings.id,
+    )
     strategy = settings.initial_strategy if is_first else settings.strategy
     reserved = round(k * new_region)
     ids, wanted, selection = list(known.ids), [], None
     written: dict[str, Any] = _written(strategy)
     far = None
     if reserved:
-        far = _far(context, reserved, seed, known)
+        far = _far(scene, reserved, seed, known)
     if far is not None:
         wanted += [(context.as_row(name), float(score), "new region") for name, score in _pairs(far)]
         ids += list(far)
         written["new_region"] = {"share": new_region, "strategy": _written(far.strategy)}
     if k > len(wanted):
-        selection = _select(context, strategy, k - len(wanted), seed, replace(known, ids=ids))
+        selection = select_rows(scene, strategy, k - len(wanted), seed, replace(known, ids=ids))
     if selection is not None:
         why = "initial" if is_first else "selected"
         wanted += [(context.as_row(name), float(score), why) for name, score in _pairs(selection)]
@@ -95,17 +127,17 @@ def _is_first(context: Context) -> bool:
     return context.model is None or context.model_round is None
 
 
-def _select(context: Context, strategy: Strategy, k: int, seed: int, known: Known) -> Selection | None:
-    """Let a strategy choose; None where no row is left."""
-    data, model = context.data, context.model
+def select_rows(scene: Scene, strategy: Strategy, k: int, seed: int, known: Known) -> Selection | None:
+    """Let a strategy choose up to `k` rows that are not known; None where no row is left."""
+    data, model = scene.data, scene.model
     options: dict[str, Any] = {"exclude_ids": _as_ids(known.ids), "random_state": seed, "clip": True}
     if data is None or (isinstance(model, ExternalModel) and model.has_predictions):
-        return _of_predictions(context, strategy, k, options)
+        return _of_predictions(scene, strategy, k, options)
     options["ids"] = data.ids
     if isinstance(strategy, (Joint, BatchBALD)) and _is_exhausted(data, known):
         return None
     if isinstance(strategy, Joint):
-        return _together(context, strategy, k, options, known)
+        return _together(scene, strategy, k, options, known)
     if isinstance(strategy, Ranking) and not strategy.needs_matrix:
         return select(data.predicted(lambda rows: np.zeros(_count(rows))), k, strategy, **options)
     assert model is not None  # noqa: S101 - the first strategy needs none
@@ -125,21 +157,21 @@ def _select(context: Context, strategy: Strategy, k: int, seed: int, known: Know
     return select(data.predicted(model.predict_proba), k, strategy, **options)
 
 
-def _of_predictions(context: Context, strategy: Strategy, k: int, options: dict[str, Any]) -> Selection:
+def _of_predictions(scene: Scene, strategy: Strategy, k: int, options: dict[str, Any]) -> Selection:
     """Choose by predictions that were handed over."""
-    assert isinstance(context.model, ExternalModel)  # noqa: S101 - others need a pool
-    if context.embeddings is not None and isinstance(strategy, Joint):
-        options["embeddings"] = context.embeddings
-    return select(context.model.predictions, k, strategy, id=context.settings.id, **options)
+    assert isinstance(scene.model, ExternalModel)  # noqa: S101 - others need a pool
+    if scene.embeddings is not None and isinstance(strategy, Joint):
+        options["embeddings"] = scene.embeddings
+    return select(scene.model.predictions, k, strategy, id=scene.id, **options)
 
 
-def _together(context: Context, strategy: Joint, k: int, options: dict[str, Any], known: Known) -> Selection:
+def _together(scene: Scene, strategy: Joint, k: int, options: dict[str, Any], known: Known) -> Selection:
     """Choose rows together, by their embeddings and what the strategy needs beside."""
-    data = context.data
+    data = scene.data
     assert data is not None  # noqa: S101 - predictions alone are chosen from elsewhere
     if isinstance(strategy, (GreedySamplingY, GreedySamplingXY)):
-        return _greedy(context, strategy, k, known)
-    embeddings = _embeddings(context, data, strategy)
+        return _greedy(scene, strategy, k, known)
+    embeddings = _embeddings(scene, data, strategy)
     # Of rows that are no longer in the pool there are no embeddings.
     gone = set(data.unknown(known.labelled))
     inside = [name for name in known.labelled if name not in gone]
@@ -150,15 +182,15 @@ def _together(context: Context, strategy: Joint, k: int, options: dict[str, Any]
         if isinstance(embeddings, str):
             return select(data.rows, k, strategy, id=data.id, probabilities=embeddings, **options)
         return select(embeddings, k, strategy, **_without_table(options, data))
-    assert context.model is not None  # noqa: S101 - the first strategy needs none
+    assert scene.model is not None  # noqa: S101 - the first strategy needs none
     if isinstance(embeddings, str):
         embeddings = open_embeddings(embeddings, data.rows, Request())
-    return select(data.predicted(context.model.predict_proba), k, strategy, embeddings=embeddings, **options)
+    return select(data.predicted(scene.model.predict_proba), k, strategy, embeddings=embeddings, **options)
 
 
-def _greedy(context: Context, strategy: Joint, k: int, known: Known) -> Selection:
+def _greedy(scene: Scene, strategy: Joint, k: int, known: Known) -> Selection:
     """Choose by predicted numbers, and those that are known."""
-    data, model = context.data, context.model
+    data, model = scene.data, scene.model
     assert data is not None  # noqa: S101 - only to tell the type checker
     assert model is not None  # noqa: S101
     predicted = np.concatenate([model.predict(rows) for rows in data.inputs()]).astype(np.float64)
@@ -167,7 +199,7 @@ def _greedy(context: Context, strategy: Joint, k: int, known: Known) -> Selectio
     options = {**_without_table({}, data), "exclude": barred if len(barred) else None, "clip": True}
     if isinstance(strategy, GreedySamplingY):
         return greedy_y(predicted, k, targets=known.targets, **options)
-    embeddings = _embeddings(context, data, strategy)
+    embeddings = _embeddings(scene, data, strategy)
     if isinstance(embeddings, str):
         embeddings = as_matrix(embeddings, data.rows, Request())
     inside = [name in order for name in known.labelled]
@@ -177,14 +209,14 @@ def _greedy(context: Context, strategy: Joint, k: int, known: Known) -> Selectio
     return greedy_xy(predicted, embeddings, k, labelled=places if len(places) else None, **options)
 
 
-def _embeddings(context: Context, data: PoolData, strategy: Strategy) -> Any:
+def _embeddings(scene: Scene, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
-    if context.embeddings is not None:
-        return _read(context.embeddings, data)
-    if context.model is not None and context.model.can_embed and context.model_round is not None:
-        return np.concatenate([context.model.embed(rows) for rows in data.inputs()])
+    if scene.embeddings is not None:
+        return _read(scene.embeddings, data)
+    if scene.model is not None and scene.model.can_embed and scene.has_learnt:
+        return np.concatenate([scene.model.embed(rows) for rows in data.inputs()])
     rows = data.rows
-    if getattr(rows, "ndim", 0) == 2 and getattr(rows, "dtype", None) in (np.float16, np.float32, np.float64):
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in (np.float16, np.float32, np.float64):
         return rows
     raise TypeError(
         f"embeddings: expected some with {strategy.name}, got none; give them to Project.create, or a model with embed"
@@ -203,14 +235,14 @@ def _is_exhausted(data: PoolData, known: Known) -> bool:
     return len(known.ids) >= data.count and len(known.ids) - len(data.unknown(known.ids)) >= data.count
 
 
-def _far(context: Context, k: int, seed: int, known: Known) -> Selection | None:
+def _far(scene: Scene, k: int, seed: int, known: Known) -> Selection | None:
     """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
     try:
-        return _select(context, KCenter(), k, seed, known)
+        return select_rows(scene, KCenter(), k, seed, known)
     except TypeError as error:
         if not str(error).startswith("embeddings: "):
             raise
-        return _select(context, _random(), k, seed, known)
+        return select_rows(scene, _random(), k, seed, known)
 
 
 def _random() -> Strategy:

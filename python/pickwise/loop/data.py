@@ -120,6 +120,8 @@ class ArrayData(PoolData):
     def __init__(self, rows: Any, ids: Any = None) -> None:
         if isinstance(rows, (list, tuple)):
             rows = np.asarray(rows, dtype=object if rows and isinstance(rows[0], str) else None)
+        if hasattr(rows, "tocsr"):
+            rows = rows.tocsr()  # of a sparse matrix the one form that rows are taken from
         self.rows = rows
         self.count = int(rows.shape[0] if hasattr(rows, "shape") else len(rows))
         if not self.count:
@@ -281,7 +283,8 @@ def open_data(pool: Any, *, ids: Any = None, id: str | None = None, columns: Seq
     Parameters
     ----------
     pool : array_like, path or table
-        As the rows of `pickwise.predict`.
+        As the rows of `pickwise.predict`, or a sparse matrix of SciPy. A list of strings holds texts, or paths of
+        images, unless each of them ends in ".npy" or ".parquet".
     ids : array_like, optional
         Of an array, one for each row; positions otherwise.
     id : str, optional
@@ -374,6 +377,10 @@ def _unknown(missing: Sequence[RowId]) -> str:
 
 def _blocks(rows: Any) -> Iterator[bytes]:
     """Yield the bytes of an array, or of blocks that are spread over it."""
+    if hasattr(rows, "indptr"):
+        for part in (rows.data, rows.indices, rows.indptr):
+            yield from _blocks(part)
+        return
     if not isinstance(rows, np.ndarray) or rows.dtype.hasobject:
         step = max(1, len(rows) // 100_000) if hasattr(rows, "__len__") else 1
         if hasattr(rows, "__len__"):

@@ -69,13 +69,13 @@ def make(
         model=_as_table(model),
         **given,
     )
+    fingerprint = None if data is None else data.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
     store = _store(folder, settings)
     with ExitStack() as held:
         held.callback(store.close)
         held.push(store.lead(folder))
         store.create()
-        fingerprint = None if data is None else data.fingerprint()
         with store.write() as connection:
             if get_fact(connection, "name") is not None:
                 raise FileExistsError(f"{store.where}: expected no project {settings.name!r} there, got one")

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pickwise.loop import answering, driving, training
-from pickwise.loop.drift import Drift
 from pickwise.loop.driving import WAITING, last_round
 from pickwise.loop.history import Round, State
+from pickwise.loop.joined import JoinedProject
 from pickwise.loop.making import join, make, reopen
 from pickwise.loop.models.external import ExternalModel
-from pickwise.loop.rounds import read_rounds
 from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
 from pickwise.loop.store import get_fact, set_fact
-from pickwise.loop.tables import LabelTable, Status, label_table, read_status
 from pickwise.options import as_count
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
     from contextlib import ExitStack
-    from typing import Self
 
-    from pickwise.annotators.base import Annotation, Annotator, RowId, Task
+    from pickwise.annotators.base import Annotator, RowId, Task
     from pickwise.loop.context import Context
+    from pickwise.loop.drift import Drift
     from pickwise.loop.hooks import Hook
     from pickwise.loop.ledger import Recorded
     from pickwise.loop.models.base import LoopModel
-    from pickwise.loop.settings import Settings
     from pickwise.strategies import Strategy
 
 
-class Project:
+class Project(JoinedProject):
     """An active-learning project in a folder; made by `create`, driven after `open`, looked at after `join`.
 
     Attributes
     ----------
     folder : Path
-    settings : Settings
 
     Examples
     --------
@@ -64,12 +59,9 @@ class Project:
     >>> project.close(); folder.cleanup()
     """
 
-    def __init__(self, context: Context, held: ExitStack, *, drives: bool, hooks: Sequence[Hook] = ()) -> None:
-        self._context = context
-        self._held = held
-        self._drives = drives
+    def __init__(self, context: Context, held: ExitStack, hooks: Sequence[Hook] = ()) -> None:
+        super().__init__(context, held)
         self._hooks = list(hooks)
-        self.folder = context.folder
 
     @classmethod
     def create(
@@ -191,7 +183,7 @@ class Project:
             "embeddings": embeddings,
             "evaluation": evaluation,
         }
-        return cls(*make(path, pool, told=told, **beside), drives=True, hooks=hooks)
+        return cls(*make(path, pool, told=told, **beside), hooks=hooks)
 
     @classmethod
     def open(
@@ -236,10 +228,10 @@ class Project:
             "embeddings": embeddings,
             "evaluation": evaluation,
         }
-        return cls(*reopen(path, pool, **beside), drives=True, hooks=hooks)
+        return cls(*reopen(path, pool, **beside), hooks=hooks)
 
-    @classmethod
-    def join(cls, path: str | os.PathLike[str]) -> Project:
+    @staticmethod
+    def join(path: str | os.PathLike[str]) -> JoinedProject:
         """Look at a project, and record labels, whoever drives it meanwhile.
 
         Parameters
@@ -249,41 +241,10 @@ class Project:
 
         Returns
         -------
-        Project
+        JoinedProject
             With `status`, `history`, `labels`, `tasks`, `record`, `export` and `report`.
         """
-        return cls(*join(path), drives=False)
-
-    def close(self) -> None:
-        """Let others drive the project."""
-        if self._context.annotator is not None:
-            self._context.annotator.close()
-        self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Project({str(self.folder)!r})"
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self.settings.name
-
-    @property
-    def id(self) -> str:
-        """What it is known by, and no other project."""
-        with self._context.store.read() as connection:
-            return str(get_fact(connection, "id"))
-
-    @property
-    def settings(self) -> Settings:
-        """What the project was told."""
-        return self._context.settings
+        return JoinedProject(*join(path))
 
     @property
     def model(self) -> LoopModel | None:
@@ -343,7 +304,6 @@ class Project:
         RuntimeError
             If the round before is still open.
         """
-        self._drive("ask")
         context, last = self._context, last_round(self._context)
         if last is not None and last.state is State.planned:
             return driving.push(context, last.number)
@@ -365,27 +325,8 @@ class Project:
         -------
         list of Task
         """
-        self._drive("relabel")
         self._refuse_open(last_round(self._context))
         return driving.begin_again(self._context, ids)
-
-    def tasks(self) -> list[Task]:
-        """Return what is asked and has no answer yet, best first."""
-        return driving.open_tasks(self._context)
-
-    def record(self, annotations: Sequence[Annotation]) -> Recorded:
-        """Record answers that come from elsewhere than the annotator; also those that were recorded before.
-
-        Parameters
-        ----------
-        annotations : sequence of Annotation
-
-        Returns
-        -------
-        Recorded
-            What was wrong with those that were refused is told there; all others are safe.
-        """
-        return answering.record_annotations(self._context, annotations)
 
     def collect(self) -> Recorded:
         """Fetch the answers of the annotator, and close the round if it has them all.
@@ -394,7 +335,6 @@ class Project:
         -------
         Recorded
         """
-        self._drive("collect")
         context = self._context
         if context.annotator is not None and not context.annotator.remembers:
             context.annotator.push(self.tasks())
@@ -411,7 +351,6 @@ class Project:
         -------
         Round
         """
-        self._drive("close_round")
         driving.close(self._context)
         return self.history()[-1]
 
@@ -428,7 +367,6 @@ class Project:
         Round
             The last one, with what was measured.
         """
-        self._drive("fit")
         context = self._context
         if predictions is not None:
             if not isinstance(context.model, ExternalModel):
@@ -469,7 +407,6 @@ class Project:
         Round or None
             The round that has ended; None where answers are still waited for, or there is nothing left to ask for.
         """
-        self._drive("step")
         context, last = self._context, last_round(self._context)
         if last is None or last.state in (State.trained, State.planned):
             if not self.ask():
@@ -495,7 +432,6 @@ class Project:
         str
             Why it has stopped: a criterion, the end of the pool, or answers that are waited for.
         """
-        self._drive("run")
         settings = self.settings
         criteria = [] if until is None else [until]
         if settings.until is not None:
@@ -544,65 +480,10 @@ class Project:
         TypeError, ValueError
             If ids are of another type, or rows that are known by their positions would be others.
         """
-        self._drive("replace_pool")
         self._refuse_open(last_round(self._context))
         from pickwise.loop.changing import replace_pool
 
         return replace_pool(self._context, pool, ids=ids, embeddings=embeddings)
-
-    def drift(self) -> Drift | None:
-        """Return how the pool differs from the one before, as it was when it was replaced; None if it never was."""
-        with self._context.store.read() as connection:
-            found = get_fact(connection, "drift")
-        return None if found is None else Drift.from_dict(found)
-
-    def labels(self) -> LabelTable:
-        """Return the label of each row that models learn from, merged from all answers."""
-        return label_table(self._context)
-
-    def history(self) -> list[Round]:
-        """Return all rounds; that of number 0 is the seed."""
-        with self._context.store.read() as connection:
-            return read_rounds(connection)
-
-    def status(self) -> Status:
-        """Return where the project is, and what comes next."""
-        return read_status(self._context)
-
-    def export(self, path: str | os.PathLike[str]) -> int:
-        """Write the labels to a file; whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            Ending in ``.parquet``, ``.csv`` or ``.jsonl``.
-
-        Returns
-        -------
-        int
-            How many rows.
-        """
-        return self.labels().write(Path(path))
-
-    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write what there is to know about the project into one HTML file.
-
-        Parameters
-        ----------
-        path : path, optional
-            ``report.html`` in the folder of the project by default.
-
-        Returns
-        -------
-        Path
-            The file.
-        """
-        from pickwise.loop.report import write
-        from pickwise.loop.reporting import report_data
-
-        target = self.folder / "report.html" if path is None else Path(path)
-        write(report_data(self._context), target)
-        return target
 
     def promote(self, number: int | None = None) -> str:
         """Deploy the model of a round: `deployed.json` names it from now on.
@@ -617,7 +498,6 @@ class Project:
         str
             The name of the model.
         """
-        self._drive("promote")
         rounds = [each for each in self.history() if each.model is not None]
         chosen = number if number is not None else training.best_round(self._context, rounds)
         if chosen is None and rounds:
@@ -630,14 +510,7 @@ class Project:
 
     def rollback(self) -> str:
         """Deploy the model again that was deployed before this one, and return its name."""
-        self._drive("rollback")
         return self._context.models.rollback()
-
-    def _drive(self, verb: str) -> None:
-        if not self._drives:
-            raise PermissionError(
-                f"{verb}: expected a project that was opened, got one that was joined; Project.open it"
-            )
 
     def _refuse_open(self, last: Round | None) -> None:
         if last is not None and last.state in WAITING:
@@ -648,7 +521,6 @@ class Project:
 
     def _given(self, labels: Any, *, held_out: bool) -> Recorded:
         """Record labels that are handed over as those of one annotator."""
-        self._drive("hold_out" if held_out else "seed")
         from pickwise.loop.seeding import seed
 
         return seed(self._context, labels, held_out=held_out)
