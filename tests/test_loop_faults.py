@@ -471,3 +471,26 @@ def test_the_report_of_a_project_in_any_state(tmp_path):
         project.report()
         project.fit()
         assert project.report().stat().st_size > 1000
+
+
+def test_a_relative_pool_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    np.save("pool.npy", X)
+    with made("p", "pool.npy") as project:
+        assert project.settings.pool == "../pool.npy"
+        asked = [task.id for task in project.ask(5)]
+    monkeypatch.chdir(tmp_path)
+    with pw.Project.open("work/p", model=LogisticRegression()) as project:
+        assert [task.id for task in project.tasks()] == asked
+
+
+def test_what_a_killed_create_left_is_made_anew(tmp_path):
+    folder = tmp_path / "p"
+    made(folder).close()
+    (folder / "project.toml").unlink()
+    made(folder).close()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "project.toml").unlink()
+    with pytest.raises(FileExistsError):
+        made(folder)

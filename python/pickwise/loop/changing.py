@@ -12,6 +12,7 @@ from pickwise.loop.data import open_data
 from pickwise.loop.drift import Drift, compare
 from pickwise.loop.ledger import event_number, log
 from pickwise.loop.rounds import read_rounds
+from pickwise.loop.settings import kept_path
 from pickwise.loop.store import set_fact
 from pickwise.loop.training import look, probe_file
 
@@ -38,7 +39,6 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
     if gone:
         carry(context.folder, before, gone)
     embedded = _labelled_embeddings(context, [name for name in labelled(context).ids if name not in lost])
-    path = str(pool) if isinstance(pool, str) or hasattr(pool, "__fspath__") else None
     context.data, context.embeddings, context.probe = data, embeddings, {}
     after = look(context)
     drift = None
@@ -49,7 +49,8 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
     if after is not None:
         after.save(probe_file(context.folder, fingerprint))
     # The settings first: a pool that the database does not know yet is refused with a way on.
-    context.settings = settings.changed(pool=path, embeddings=embeddings if isinstance(embeddings, str) else None)
+    paths = {"pool": kept_path(context.folder, pool), "embeddings": kept_path(context.folder, embeddings)}
+    context.settings = settings.changed(**paths)
     context.settings.write(context.folder)
     with context.store.write() as connection:
         last_number = max((each.number for each in read_rounds(connection)), default=-1)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _LOOKED_AT = 64 << 20
 _BLOCK = 1 << 16
 
+# Rows of a table in memory whose values tell it from another one with the same ids.
+_SAMPLED = 1000
+
 # Numbers of a row that are shown to an annotator.
 _SHOWN = 64
 
@@ -225,7 +228,7 @@ class TableData(PoolData):
         return [name for _, name in sorted(kept)[:count]]
 
     def fingerprint(self) -> str:
-        """Look at the beginning and end of each file, where its schema and its statistics are; else at the ids."""
+        """Look at the beginning and end of each file, where its statistics are; else at ids and some rows."""
         about = hashlib.blake2b(digest_size=16)
         if is_path_like(self.rows):
             # In no order and without names: rows are known by their ids, whatever their file is called.
@@ -234,6 +237,7 @@ class TableData(PoolData):
             return about.hexdigest()
         for names in self._all_ids():
             about.update("".join(f"{name}\0" for name in names).encode())
+        about.update("\0".join(map(str, self.shown(self.sample(_SAMPLED, 0)))).encode())
         return about.hexdigest()
 
     def unknown(self, ids: Sequence[RowId]) -> list[RowId]:

@@ -36,7 +36,7 @@ class Round:
     seed : int
         Of its draws.
     asked, answered : int
-        Rows that were asked for, and those of them that have a label or were found to be in no class.
+        Rows that were asked for, and those of them that have all answers that were asked for, a "skip" included.
     labelled : int
         Rows with a label, of all rounds, that the model has learnt from; 0 before it has.
     metrics : mapping of str to float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +14,7 @@ from pickwise.loop.data import PoolData, open_data
 from pickwise.loop.keeping import ModelStore
 from pickwise.loop.ledger import log
 from pickwise.loop.models import as_loop_model
-from pickwise.loop.settings import METRICS, Settings
+from pickwise.loop.settings import DATABASE, FILE, METRICS, Settings, found_path, kept_path
 from pickwise.loop.store import Store, get_fact, set_fact
 from pickwise.options import one_of
 from pickwise.strategies import Uncertainty, resolve
@@ -41,7 +40,7 @@ def make(
 ) -> tuple[Context, ExitStack]:
     """Make a project, and return what it works with, and what is to be closed at its end; see `Project.create`."""
     folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and _is_unfinished(folder)):
         raise FileExistsError(f"{folder}: expected no such folder, or an empty one; Project.open goes on with one")
     task = cast("Task", one_of(told["task"], "task", tuple(METRICS)))
     id_column, columns = told["id"], told["columns"]
@@ -64,13 +63,15 @@ def make(
     settings = Settings(
         name=folder.resolve().name,
         ids=_id_type(data, ids),
-        pool=_as_path(pool),
-        embeddings=_as_path(embeddings),
+        pool=kept_path(folder, pool),
+        embeddings=kept_path(folder, embeddings),
         model=_as_table(model),
         **given,
     )
     fingerprint = None if data is None else data.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.iterdir():
+        leftover.unlink()
     store = _store(folder, settings)
     with ExitStack() as held:
         held.callback(store.close)
@@ -101,7 +102,7 @@ def reopen(
         held.callback(store.close)
         held.push(store.lead(folder))
         store.check()
-        rows = settings.pool if pool is None else pool
+        rows = found_path(folder, settings.pool) if pool is None else pool
         learner = as_loop_model(settings.model if model is None else model, settings.task)
         if rows is None and learner.trains:
             raise TypeError(
@@ -110,11 +111,11 @@ def reopen(
         data = None if rows is None else open_data(rows, ids=ids, id=settings.id, columns=settings.columns)
         if data is not None:
             _refuse_other_pool(store, data)
-        moved = _as_path(pool)
+        moved = kept_path(folder, pool)
         if moved is not None and moved != settings.pool:
             settings = settings.changed(pool=moved)
             settings.write(folder)
-        given = settings.embeddings if embeddings is None else embeddings
+        given = found_path(folder, settings.embeddings) if embeddings is None else embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
         context.annotator = _file_annotator(folder, settings) if annotator is None else annotator
         context.evaluation = evaluation
@@ -145,7 +146,7 @@ def _store(folder: Path, settings: Settings) -> Store:
     """Find the database of a project."""
     if settings.database:
         return Store(settings.database, schema=f"pickwise_{settings.name}")
-    return Store(f"sqlite:///{folder.resolve() / 'project.db'}")
+    return Store(f"sqlite:///{folder.resolve() / DATABASE}")
 
 
 def _file_annotator(folder: Path, settings: Settings) -> Annotator | None:
@@ -180,9 +181,9 @@ def _id_type(data: PoolData | None, ids: Any) -> Literal["int", "str"]:
     return "str" if isinstance(ids, str) and ids == "str" else "int"
 
 
-def _as_path(given: Any) -> str | None:
-    """Return what can be written down of a pool or of embeddings."""
-    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+def _is_unfinished(folder: Path) -> bool:
+    """Whether there is nothing, or no more than a process left that was killed while it made a project."""
+    return {each.name for each in folder.iterdir()} <= {".lock", DATABASE, f"{DATABASE}-journal", f".{FILE}.partial"}
 
 
 def _as_table(model: Any) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pickwise.options import as_count, one_of
@@ -12,14 +13,13 @@ from pickwise.strategies import resolve
 from pickwise.strategies.base import as_option, from_option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pickwise.strategies import Strategy
 
 Task: TypeAlias = Literal["multiclass", "multilabel", "regression"]
 Merge: TypeAlias = Literal["majority", "dawid_skene", "crowdlab"]
 
 FILE = "project.toml"
+DATABASE = "project.db"
 
 METRICS = {
     "multiclass": ("accuracy", "macro_f1", "log_loss"),
@@ -151,6 +151,25 @@ class Settings:
     def changed(self, **values: Any) -> Settings:
         """Return the same with other values."""
         return replace(self, **values)
+
+
+def kept_path(folder: Path, given: Any) -> str | None:
+    """Return how a pool or embeddings are written down: a relative path as seen from the folder of the project."""
+    if not isinstance(given, (str, os.PathLike)):
+        return None
+    path = os.fspath(given)
+    return os.path.relpath(path, folder) if _is_relative(path) else path
+
+
+def found_path(folder: Path, kept: str | None) -> str | None:
+    """Return what `kept_path` wrote down as this process may open it."""
+    return os.path.normpath(folder / kept) if kept is not None and _is_relative(kept) else kept
+
+
+def _is_relative(path: str) -> bool:
+    """Whether it is a path from the working directory, not a URL or the name of a column."""
+    is_file = os.sep in path or path.endswith((".npy", ".parquet"))
+    return is_file and "://" not in path and not Path(path).is_absolute()
 
 
 def write_whole(path: Path, content: bytes) -> None:
