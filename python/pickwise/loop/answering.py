@@ -18,7 +18,7 @@ from pickwise.loop.schema import asks, rows, votes
 from pickwise.loop.store import among, get_fact, set_fact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -148,8 +148,8 @@ def _class(classes: tuple[str | int, ...] | None, label: Any) -> Any:
     return label
 
 
-def given(context: Context, labels: Any) -> Iterator[tuple[str, str]]:
-    """Read labels that somebody hands over: a mapping of ids, or a pair of ids and labels.
+def given(context: Context, labels: Any) -> dict[str, str]:
+    """Read labels that somebody hands over, a mapping of ids, or a pair of ids and labels, as the tables have them.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def given(context: Context, labels: Any) -> Iterator[tuple[str, str]]:
             raise
         if seen.setdefault(row, text) != text:
             raise ValueError(f"labels: expected one for each row, got {seen[row]} and {text} for row {name!r}")
-    yield from seen.items()
+    return seen
 
 
 def _listed(values: Any) -> list[Any]:

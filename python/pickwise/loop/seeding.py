@@ -23,23 +23,23 @@ _ANNOTATOR = "seed"
 
 def seed(context: Context, labels: Any, *, held_out: bool) -> Recorded:
     """Record labels, all of them or, if one is wrong, none; see `Project.seed` and `Project.hold_out`."""
-    pairs = list(given(context, labels))
-    if not pairs:
+    texts = given(context, labels)
+    if not texts:
         return Recorded()
-    names = [row for row, _ in pairs]
+    names = list(texts)
     _refuse_unknown(context, names)
     with context.store.write() as connection:
         _refuse_leaks(connection, names, held_out=held_out)
         # A label that holds already is no event; another one corrects it, also back to what it was.
         holds = _held(connection, names)
         number = event_number(connection)
-        answers = [
+        answers = (
             Answer(f"{_ANNOTATOR}:{number}:{row}", row, "label", text, _ANNOTATOR)
-            for row, text in pairs
+            for row, text in texts.items()
             if holds.get(row) != text
-        ]
+        )
         done = record(connection, answers, overlap=context.settings.overlap, held_out=held_out)
-        done.repeated += len(pairs) - len(answers)
+        done.repeated += len(texts) - done.new
         if held_out:
             set_fact(connection, "holds_out", True)
         elif not read_rounds(connection):
