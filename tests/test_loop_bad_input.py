@@ -178,6 +178,60 @@ def test_bad_answers_are_told_and_the_good_ones_beside_them_are_recorded(project
     assert project.record([Annotation(key="unknown class", id=ids[1], label="no")]).new == 1
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"key": 5},
+        {"key": "a\0b"},
+        {"key": "\ud800"},
+        {"annotator": None},
+        {"annotator": "\ud800"},
+        {"seconds": "fast"},
+        {"seconds": float("nan")},
+        {"version": "later"},
+    ],
+)
+def test_what_no_database_takes_is_refused_and_holds_up_no_others(project, bad):
+    tasks = project.ask()
+    poison = Annotation(id=tasks[0].id, **{"key": "k", "label": "yes"} | bad)
+    for _ in range(2):  # also when it is delivered again
+        done = project.record([poison, Annotation(key="good", id=tasks[1].id, label="no")])
+        assert len(done.refused) == 1
+        assert f"{next(iter(bad))}: expected" in done.refused[0]
+    assert project.labels().to_dict() == {tasks[1].id: "no"}
+    assert project.status().open == 5
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\0b"])
+def test_classes_that_no_database_takes_are_refused(tmp_path, label):
+    with made(tmp_path / "p", classes=None) as project, pytest.raises(ValueError, match="labels: expected text"):
+        project.seed({0: label})
+
+
+@pytest.mark.parametrize("name", [None, 1.5, 3, b"row", "row\0", "\ud800"])
+def test_ids_that_are_no_text(tmp_path, name):
+    with made(tmp_path / "p", pool=None, model=None, ids="str") as project:
+        with pytest.raises(TypeError, match="ids: expected str"):
+            project.seed({name: "yes"})
+        assert project.seed({"row": "yes"}).new == 1
+
+
+@pytest.mark.parametrize("evaluation", [(X[:5], TRUTH[:4]), (X[:0], []), X, (X,)])
+def test_an_evaluation_that_is_none_is_refused_before_a_model_is_trained(tmp_path, evaluation):
+    with pytest.raises((ValueError, TypeError), match="evaluation: expected"):
+        made(tmp_path / "p", evaluation=evaluation)
+    made(tmp_path / "p").close()
+    with pytest.raises((ValueError, TypeError), match="evaluation: expected"):
+        pw.Project.open(tmp_path / "p", X, model=LogisticRegression(), evaluation=evaluation)
+
+
+def test_one_row_to_measure_a_regression_on_has_no_r2(tmp_path):
+    with made(tmp_path / "p", classes=None, task="regression", model=LinearRegression()) as project:
+        project.seed(dict(enumerate(X[:20, 0].tolist())))
+        project.hold_out({25: 1.0})
+        assert set(project.fit().metrics) == {"mae"}
+
+
 class Sloppy:
     """An annotator some of whose answers are none."""
 

@@ -485,6 +485,32 @@ def test_a_relative_pool_is_found_from_anywhere(tmp_path, monkeypatch):
         assert [task.id for task in project.tasks()] == asked
 
 
+def test_two_that_make_a_project_in_one_folder_do_not_remove_each_others_database(tmp_path):
+    from filelock import FileLock
+
+    folder = tmp_path / "p"
+    folder.mkdir()
+    with FileLock(folder / ".lock"):  # another process is about to make it
+        (folder / "project.db").write_text("what it has written")
+        with pytest.raises(BlockingIOError, match="another process"):
+            made(folder)
+        assert (folder / "project.db").read_text() == "what it has written"
+    made(folder).close()
+
+
+def test_manifests_are_a_chain(tmp_path):
+    from pickwise.loop.archive import verify
+
+    with made(tmp_path / "p") as project:
+        project.run(rounds=3)
+    assert verify(tmp_path / "p") == []
+    path = tmp_path / "p" / "rounds" / "0002" / "manifest.json"
+    path.write_text(path.read_text().replace('"seed": ', '"seed": 1'))
+    assert verify(tmp_path / "p") == ["rounds/0003/manifest.json: changed, or the manifest before it"]
+    (path.parent / "labels.parquet").unlink()
+    assert "rounds/0002/labels.parquet: missing" in verify(tmp_path / "p")
+
+
 def test_what_a_killed_create_left_is_made_anew(tmp_path):
     folder = tmp_path / "p"
     made(folder).close()

@@ -20,7 +20,7 @@ pytest.importorskip("skops")
 
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -104,17 +104,6 @@ def test_boosting_in_formats_of_its_own(store, name, classes):
     assert back.estimator.get_params()["max_depth"] == 2
     back.fit(X, Y[CODES % classes])
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
-
-
-def test_partial_fit_goes_on_after_loading(store):
-    def begun():
-        model = as_loop_model(SGDClassifier(loss="log_loss", random_state=0), how="partial_fit")
-        model.set_classes([7, "cat", "eel|_*", "fox"])
-        return model.fit(X[:30], Y[:30])
-
-    store.keep("a", begun(), {})
-    back = store.load("a").fit(X, Y, new=slice(30, 60))
-    np.testing.assert_array_equal(back.predict_proba(X), begun().fit(X, Y, new=slice(30, 60)).predict_proba(X))
 
 
 def test_functions_and_objects_come_back_into_the_model(store):

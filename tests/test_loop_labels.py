@@ -9,6 +9,7 @@ pytest.importorskip("sqlalchemy")
 pytest.importorskip("sklearn")
 pytest.importorskip("pyarrow")
 
+import sqlalchemy as sa
 from sklearn.linear_model import LogisticRegression
 
 import pickwise as pw
@@ -153,6 +154,70 @@ def test_a_withdrawn_answer_of_a_closed_round_is_no_label_any_more(project):
     assert project.status().open == 0
     assert project.fit().labelled == 19
     assert tasks[0].id not in {task.id for task in project.ask(30)}
+
+
+def test_an_older_answer_that_comes_after_its_withdrawal_counts_no_more(project):
+    task = project.ask()[0]
+    project.record([answer(task, version=2.0)])
+    project.record([answer(task, kind="withdrawn", version=3.0)])
+    done = project.record([answer(task, version=1.0, key="late")])
+    assert (done.new, done.superseded, done.corrected) == (1, 1, 0)
+    assert (project.status().labelled, project.status().answers, project.status().open) == (0, 0, 6)
+    assert project.status().classes == {}
+    assert project.labels().to_dict() == {}
+    # What the annotator says since is an answer, and corrects none.
+    done = project.record([answer(task, version=4.0)])
+    assert (done.superseded, done.corrected) == (0, 0)
+    assert (project.status().labelled, project.status().answers, project.status().open) == (1, 1, 5)
+
+
+def test_doubtful_rows_are_found_beside_withdrawn_ones(project):
+    pytest.importorskip("cleanlab")
+    tasks = project.ask(20)
+    project.record([answer(task) for task in tasks])
+    project.collect()
+    project.fit()
+    project.record([answer(tasks[0], kind="withdrawn", version=1.0)])
+    again = project.relabel(5)
+    assert len(again) == 5
+    assert tasks[0].id not in {task.id for task in again}
+
+
+@pytest.mark.parametrize("first", [1, "1"])
+def test_a_number_and_its_text_are_one_class(tmp_path, first):
+    numbers = np.where(X.sum(1) > 0, 1, 0)
+    other = str if isinstance(first, int) else int
+    same = type(first)
+    evaluation = (X[40:], numbers[40:])
+    with pw.Project.create(tmp_path / "p", X, model=LogisticRegression(), evaluation=evaluation) as project:
+        project.seed({row: same(numbers[row]) for row in range(10)})
+        project.hold_out({row: other(numbers[row]) for row in range(20, 30)})
+        tasks = project.ask(5)
+        answers = [Annotation(key=task.key, id=task.id, label=other(numbers[task.id])) for task in tasks]
+        assert project.record(answers).new == 5
+        project.collect()
+        assert project.fit().metrics["accuracy"] > 0.7
+        assert {type(label) for label in project.labels().labels.tolist()} == {same}
+        assert len(project.status().classes) == 2
+
+
+def test_classes_are_counted_one_by_one_and_numbers_not_at_all(tmp_path):
+    from sklearn.linear_model import LinearRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    model = OneVsRestClassifier(LogisticRegression())
+    with pw.Project.create(tmp_path / "p", X, model=model, task="multilabel") as project:
+        project.seed({0: ["a", "b"], 1: ["b"], 2: []})
+        assert project.status().classes == {"a": 1, "b": 2}
+        project.seed({0: ["a"]})
+        assert project.status().classes == {"a": 1, "b": 1}
+        assert project.status().labelled == 3
+    with pw.Project.create(tmp_path / "q", X, model=LinearRegression(), task="regression") as project:
+        project.seed({row: float(x) for row, x in enumerate(X[:, 0])})
+        assert project.status().classes == {}
+        with project._context.store.read() as connection:
+            # A total for each number would be read whenever anything is.
+            assert connection.scalar(sa.text("select count(*) from counts")) < 10
 
 
 @pytest.mark.parametrize("kind", ["skip", "abstain", "none_of_these"])

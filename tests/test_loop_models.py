@@ -141,10 +141,9 @@ def test_rows_in_any_form_that_the_model_takes(form):
     np.testing.assert_allclose(model.predict_committee(rows).mean(0), model.predict_proba(rows), atol=1e-12)
     model = as_loop_model(SGDClassifier(loss="log_loss", random_state=0), how="partial_fit")
     model.set_classes(list(NAMES))
-    model.fit(rows[:30], Y[:30]).fit(rows, Y, new=slice(30, 60))
-    by_hand = SGDClassifier(loss="log_loss", random_state=0)
+    model.fit(rows, Y)
     matrix = rows if form == "sparse" else X  # which SGD takes smaller steps in
-    by_hand.partial_fit(matrix[:30], CODES[:30], classes=range(3)).partial_fit(matrix[30:], CODES[30:])
+    by_hand = SGDClassifier(loss="log_loss", random_state=0).partial_fit(matrix, CODES, classes=range(3))
     np.testing.assert_allclose(model.estimator_.coef_, by_hand.coef_)
 
 
@@ -267,45 +266,25 @@ def test_before_it_is_fitted():
 # --- partial_fit ---
 
 
-def test_partial_fit_goes_on_with_what_is_new():
+def test_partial_fit_begins_anew_and_knows_classes_without_labels():
     model = as_loop_model(SGDClassifier(loss="log_loss", random_state=0), how="partial_fit")
     model.set_classes([*NAMES, "fox"])
     model.fit(X[:30], Y[:30])
-    model.fit(X[:45], Y[:45], new=slice(30, 45))
-    model.fit(X, Y, new=np.arange(45, 60))
-    model.fit(X, Y, new=np.zeros(60, bool))
-    by_hand = SGDClassifier(loss="log_loss", random_state=0)
-    for part in (slice(30), slice(30, 45), slice(45, 60)):
-        by_hand.partial_fit(X[part], CODES[part], classes=range(4))
-    np.testing.assert_array_equal(model.estimator_.coef_, by_hand.coef_)
-    assert list(model.classes_) == [*NAMES, "fox"]
-    model.fit(X, Y)  # all of it is new: from the beginning
-    np.testing.assert_array_equal(
-        model.estimator_.coef_,
-        SGDClassifier(loss="log_loss", random_state=0).partial_fit(X, CODES, classes=range(4)).coef_,
-    )
-
-
-def test_partial_fit_begins_anew_after_a_failure():
-    model = as_loop_model(SGDClassifier(loss="log_loss", random_state=0), how="partial_fit")
-    model.set_classes(list(NAMES))
-    model.fit(X[:30], Y[:30])
     spoilt = X.copy()
     spoilt[50] = np.nan
+    before = model.predict_proba(X)
     with pytest.raises(ValueError, match="NaN"):
-        model.fit(spoilt, Y, new=slice(30, 60))
-    with pytest.raises(ValueError, match="expected one that is fitted"):
-        model.predict_proba(X)
-    model.fit(X, Y, new=slice(30, 60))
-    expected = SGDClassifier(loss="log_loss", random_state=0).partial_fit(X, CODES, classes=range(3))
+        model.fit(spoilt, Y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    model.fit(X, Y)
+    expected = SGDClassifier(loss="log_loss", random_state=0).partial_fit(X, CODES, classes=range(4))
     np.testing.assert_array_equal(model.estimator_.coef_, expected.coef_)
+    assert list(model.classes_) == [*NAMES, "fox"]
 
 
 def test_partial_fit_is_refused_where_it_cannot_be():
     with pytest.raises(TypeError, match="expected partial_fit, got LogisticRegression, which has none; how='refit'"):
         as_loop_model(LogisticRegression(), how="partial_fit")
-    with pytest.raises(ValueError, match="classes: expected all of them before the first fit"):
-        as_loop_model(GaussianNB(), how="partial_fit").fit(X, Y)
     with pytest.raises(ValueError, match=r"calibrate: expected None with .*how='partial_fit'"):
         as_loop_model(GaussianNB(), how="partial_fit", calibrate="sigmoid")
     with pytest.raises(ValueError, match="how: expected 'refit' with task='multilabel'"):
@@ -314,8 +293,8 @@ def test_partial_fit_is_refused_where_it_cannot_be():
 
 def test_partial_fit_of_a_regression():
     model = as_loop_model(SGDRegressor(random_state=0), "regression", how="partial_fit")
-    model.fit(X[:40], X[:40, 0]).fit(X, X[:, 0], new=slice(40, 60))
-    expected = SGDRegressor(random_state=0).partial_fit(X[:40], X[:40, 0]).partial_fit(X[40:], X[40:, 0])
+    model.fit(X[:40], X[:40, 0]).fit(X, X[:, 0])
+    expected = SGDRegressor(random_state=0).partial_fit(X, X[:, 0])
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
 
 

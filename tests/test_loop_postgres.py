@@ -18,6 +18,7 @@ pytest.importorskip("psycopg")
 import pickwise as pw
 from pickwise.annotators import Annotation, SimulatedAnnotators
 from pickwise.loop import FunctionModel
+from pickwise.loop.ledger import read_counts
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 if BIN is None:
@@ -127,6 +128,19 @@ def test_projects_of_one_database_know_nothing_of_each_other(server, tmp_path):
     shutil.rmtree(tmp_path / "two")
     with pytest.raises(FileExistsError, match="expected no project 'two' there"):
         created(tmp_path / "two", server)
+
+
+def test_a_project_may_be_called_as_it_likes(server, tmp_path):
+    with created(tmp_path / "My Reviews-'2' \"ß\"", server) as one, created(tmp_path / "my_reviews", server) as two:
+        one.seed({0: "yes", 1: "no"})
+        assert (one.status().labelled, two.status().labelled) == (2, 0)
+
+
+def test_a_reader_sees_one_state(server, tmp_path):
+    with created(tmp_path / "state", server) as project, project._context.store.read() as connection:
+        before = read_counts(connection)
+        project.seed({0: "yes", 1: "no"})
+        assert read_counts(connection) == before
 
 
 def test_a_password_is_not_written_down(server, tmp_path):

@@ -49,7 +49,7 @@ def sample(classes=("spam", "ham", "other"), rounds=3, **changes):
         "classes": classes,
         "class_counts": dict(zip(classes, rng.integers(1, 90, len(classes)).tolist(), strict=True)),
         "scores": {number: rng.random(200) for number in range(rounds)},
-        "informative": [InformativeRow(i, 1, 0.9, classes[0], classes[-1], f"text {i}") for i in range(3)],
+        "informative": [InformativeRow(i, 1, 0.9, classes[0], f"text {i}") for i in range(3)],
         "annotators": [AnnotatorRow("anna", 90, 0.95, 4.2), AnnotatorRow("bo", 40, None, None)],
         "kappa": 0.81,
         "drifts": [compare(*probes, p[0][:5])],
@@ -136,7 +136,7 @@ def test_markup_is_shown_as_text():
         classes,
         name=HOSTILE,
         settings={HOSTILE: {HOSTILE: HOSTILE}},
-        informative=[InformativeRow(HOSTILE, 1, 0.5, HOSTILE, HOSTILE, HOSTILE)],
+        informative=[InformativeRow(HOSTILE, 1, 0.5, HOSTILE, HOSTILE)],
         annotators=[AnnotatorRow(HOSTILE, 1, 0.5, 1.0)],
         drifts=[compare(probe, probe)],
         stopped=HOSTILE,
@@ -212,7 +212,7 @@ def test_of_eighty_classes_the_first_and_the_last_are_drawn_and_all_are_listed()
 
 
 def test_long_texts_are_shortened():
-    row = InformativeRow("id", 1, 0.5, "a", None, "word " * 10**5)
+    row = InformativeRow("id", 1, 0.5, "a", "word " * 10**5)
     text = render(sample(informative=[row] * 200))
     shown = re.findall(r"<bdi>(word .*?)</bdi>", text)
     assert len(shown) == 50
@@ -257,7 +257,7 @@ def test_what_could_not_be_measured_is_left_out():
         Round(number=n, state=State.trained, answered=1, labelled=n, metrics=metrics, per_class=per_class)
         for n, metrics in ((1, {"accuracy": 0.5, "agreement": nan}), (2, {"accuracy": nan}))
     ]
-    row = InformativeRow(1, 1, None, None, None, None)
+    row = InformativeRow(1, 1, None, None, None)
     page = Page(render(ReportData(name="a", created_at=EMPTY.created_at, rounds=steps, informative=[row])))
     assert "best accuracy 50.0% by round 1" in page.words
     assert [tag for tag, _ in page.elements].count("svg") == 4
@@ -284,12 +284,12 @@ def test_the_style_of_the_caller_is_left_alone():
 
 
 def test_columns_that_say_nothing_are_left_out():
-    rows = [InformativeRow(i, 1, 0.9, "spam", None, None) for i in range(3)]
+    rows = [InformativeRow(i, 1, 0.9, "spam", None) for i in range(3)]
     text = " ".join(Page(render(sample(informative=rows))).text)
     assert "score label Annotators" not in text
-    assert "predicted text" not in text
-    both = " ".join(Page(render(sample(informative=[*rows, InformativeRow(9, 1, 0.9, None, "ham", "a text")]))).text)
-    assert "score label predicted text" in " ".join(both.split())
+    assert "label text" not in text
+    both = " ".join(Page(render(sample(informative=[*rows, InformativeRow(9, 1, 0.9, None, "a text")]))).text)
+    assert "score label text" in " ".join(both.split())
 
 
 def test_a_row_that_two_annotators_label_counts_once(tmp_path):
@@ -309,3 +309,23 @@ def test_a_row_that_two_annotators_label_counts_once(tmp_path):
         project.run(rounds=1)
         assert sum(project.status().classes.values()) == 20
         assert sum(report_data(project._context).class_counts.values()) == 10
+
+
+def test_the_time_for_an_answer_is_that_of_the_round_which_asked_for_it(tmp_path):
+    pytest.importorskip("sqlalchemy")
+    from sklearn.linear_model import LogisticRegression
+
+    import pickwise as pw
+    from pickwise.annotators import Annotation
+    from pickwise.loop.reporting import report_data
+
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    with pw.Project.create(tmp_path / "p", x, model=LogisticRegression(), batch_size=2) as project:
+        first = project.ask()
+        for again, who, seconds in ((False, "ann", 10.0), (True, "bob", 7.0)):
+            tasks = project.relabel([task.id for task in first]) if again else first
+            project.record(
+                [Annotation(key=f"{who}:{t.key}", id=t.id, label="a", annotator=who, seconds=seconds) for t in tasks]
+            )
+            project.collect()
+        assert report_data(project._context).label_seconds == {1: 20.0, 2: 14.0}

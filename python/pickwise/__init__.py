@@ -116,6 +116,7 @@ __all__ = [
     "Ratio",
     "Reducer",
     "Selection",
+    "Simulation",
     "SoftRank",
     "SoftmaxSampling",
     "TypiClust",
@@ -159,6 +160,7 @@ __all__ = [
     "reducer",
     "select",
     "set_num_threads",
+    "simulate",
     "top_k",
     "typiclust",
     "uncertainty_herding",
@@ -167,13 +169,22 @@ __all__ = [
 ]
 
 # What few use is loaded when it is, so that importing pickwise takes about a tenth of a second more than NumPy.
-_LATER = {"CoverReducer": "coreset", "Project": "loop", "batch_bald": "batch", "predict": "pools.predictions"}
+_LATER = {
+    "CoverReducer": "coreset",
+    "Project": "loop",
+    "Simulation": "evaluate",
+    "batch_bald": "batch",
+    "predict": "pools.predictions",
+    "simulate": "evaluate",
+}
 
 if TYPE_CHECKING:
     # Not in __all__: import * would hide the library of this name.
     from pickwise import polars as polars
     from pickwise.batch import batch_bald
     from pickwise.coreset import CoverReducer
+    from pickwise.evaluate.simulate import simulate
+    from pickwise.evaluate.simulation import Simulation
     from pickwise.loop import Project
     from pickwise.pools.predictions import predict
 

@@ -50,6 +50,7 @@ from pickwise.project_commands import project
 from pickwise.ranking import Source, borrowed
 from pickwise.report import some
 from pickwise.scores import score_rows
+from pickwise.simulate_command import simulate
 from pickwise.strategies import REGISTRY, Committee, Joint, Ranking, Strategy, Uncertainty, resolve
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.add_typer(project, name="project")
+app.command()(simulate)
 
 
 @app.callback()

@@ -196,7 +196,8 @@ def collect(
             with pw.Project.open(folder) as opened:
                 refused = poll(opened)
         with pw.Project.join(folder) as joined:
-            is_complete = joined.status().state == "collecting" and not joined.status().open
+            found = joined.status()
+            is_complete = found.state in ("asked", "collecting") and not found.open
         if close or is_complete:
             close_round(folder, insist=close)
         with pw.Project.join(folder) as joined:

@@ -78,8 +78,10 @@ def read_classes(listed: str | None, file: Path | None) -> list[str] | None:
     if listed is not None and file is not None:
         raise typer.BadParameter("expected --classes or --classes-file, got both", param_hint="'--classes'")
     if file is not None:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    return None if listed is None else [name.strip() for name in listed.split(",")]
+        listed, separator = file.read_text(encoding="utf-8-sig"), "\n"
+    else:
+        separator = ","
+    return None if listed is None else [name.strip() for name in listed.split(separator) if name.strip()]
 
 
 def _parameter(text: str) -> tuple[str, Any]:

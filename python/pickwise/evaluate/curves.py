@@ -41,7 +41,7 @@ class Curve:
         How far rows of a batch are from their nearest neighbour within it, over the same of a random batch of the pool:
         1 is as diverse as random; NaN for the point 0 and without a matrix to measure distances in.
     picks : ndarray of int64
-        Rows in the order in which they were labelled, positions in the pool.
+        Rows in the order in which they were labelled, positions among all rows that were given.
     """
 
     strategy: str

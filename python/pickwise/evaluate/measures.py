@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Distances within a batch are compared with those within so many rows at most.
-_MOST = 1000
+_MOST = 500
 
 
 def measures(
@@ -70,13 +70,12 @@ def balance(labels: NDArray[np.int64], classes: int) -> float:
     return float(-(shares * np.log(shares)).sum() / np.log(classes))
 
 
-def diversity(embeddings: NDArray[Any] | None, batch: list[int], pool: NDArray[np.int64], seed: int) -> float:
+def diversity(embeddings: NDArray[Any] | None, batch: NDArray[np.int64], pool: NDArray[np.int64], seed: int) -> float:
     """Tell how far rows of a batch are from their nearest in it, over the same of rows drawn at random."""
     if embeddings is None or len(batch) < 2:
         return float("nan")
-    rng = np.random.default_rng(seed)
-    some = np.asarray(batch[:_MOST])
-    drawn = rng.choice(pool, len(some), replace=False)
+    some = batch[:_MOST]
+    drawn = np.random.default_rng(seed).choice(pool, len(some), replace=False)
     usual = _nearest(embeddings[drawn])
     return float(_nearest(embeddings[some]) / usual) if usual > 0 else float("nan")
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 import warnings
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.evaluate.curves import Curve
-from pickwise.evaluate.learners import Fresh, Learner, as_learner
+from pickwise.arrays import is_array_like, row_count
+from pickwise.evaluate.curves import METRICS, Curve
+from pickwise.evaluate.learners import Asked, Learner, as_learner, is_of_committee
 from pickwise.evaluate.measures import balance, diversity, measures
 from pickwise.loop.choosing import Known, Scene, select_rows
 from pickwise.loop.data import ArrayData
-from pickwise.strategies import Joint
+from pickwise.loop.models.base import plain_scalar
+from pickwise.options import as_count
+from pickwise.strategies import Given, Joint
+from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY
+from pickwise.strategies.multilabel import Multilabel
 from pickwise.threads import num_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,8 +39,8 @@ class Problem:
 
     Attributes
     ----------
-    data : ArrayData
-        All rows.
+    rows : object
+        All rows, as models get them; their positions where a model knows them by that alone.
     y : ndarray of int64 of shape (rows,)
         Their classes, as numbers.
     classes : ndarray of shape (classes,)
@@ -44,62 +49,56 @@ class Problem:
         Test rows that are not among them.
     embeddings : ndarray of shape (rows, dims) or None
     learner : Learner
-    fingerprint : str
-        Of all this.
     """
 
-    data: ArrayData
+    rows: Any
     y: NDArray[np.int64]
     classes: NDArray[Any]
     others: tuple[Any, NDArray[np.int64]] | None
     embeddings: NDArray[Any] | None
     learner: Learner
-    fingerprint: str
 
     @classmethod
     def read(cls, x: Any, y: Any, model: Any, *, embeddings: Any, test: Any) -> Problem:
         """Check what `simulate` is given."""
-        names = np.asarray(y)
-        _refuse_missing(names, "y")
+        names = _labels(y, "y")
         classes, codes = np.unique(names, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y: expected at least two classes, got {classes.tolist()}")
-        learner = as_learner(model, len(names))
-        data = ArrayData(np.arange(len(names)) if learner.takes_positions else x)
-        if data.count != len(names):
-            raise ValueError(f"y: expected {data.count} labels, one for each row of X, got {len(names)}")
-        others = None
-        if isinstance(test, tuple):
-            truth = np.asarray(test[1])
-            _refuse_missing(truth, "test")
-            unknown = set(truth.tolist()) - set(classes.tolist())
-            if unknown:
-                raise ValueError(f"test: expected the classes of y, got {min(map(str, unknown))!r}, too")
-            others = test[0], np.searchsorted(classes, truth)
-        points = _points(data.rows if embeddings is None else embeddings, data.count, given=embeddings is not None)
-        about = hashlib.blake2b(digest_size=16)
-        beside = None if others is None else ArrayData(others[0]).fingerprint()
-        for part in (data.fingerprint(), codes.tobytes(), classes.tolist(), learner.described(), beside):
-            about.update(part if isinstance(part, bytes) else repr(part).encode())
-        if points is not None and embeddings is not None:
-            about.update(ArrayData(points).fingerprint().encode())
-        return cls(data, codes.astype(np.int64), classes, others, points, learner, about.hexdigest())
+        rows = _rows(x, "X", names)
+        learner = as_learner(model, len(names), classes)
+        points = _points(rows if embeddings is None else embeddings, len(names), given=embeddings is not None)
+        others = _others(test, classes, learner) if isinstance(test, tuple) else None
+        taken = np.arange(len(names)) if learner.takes_positions else rows
+        return cls(taken, codes.astype(np.int64), classes, others, points, learner)
 
     @property
-    def rows(self) -> int:
+    def count(self) -> int:
         """How many rows there are."""
-        return self.data.count
+        return len(self.y)
 
-    def described(self) -> str:
-        """Say what learns."""
-        return self.learner.described()
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells it from others, but for what learns."""
+        from joblib import hash as digest
+
+        return str(digest((self.rows, self.y, self.classes, self.others, self.embeddings), coerce_mmap=True))
+
+    def take(self, positions: NDArray[np.int64]) -> Any:
+        """Return rows as models get them."""
+        return getattr(self.rows, "iloc", self.rows)[positions]
 
     def check(self, name: str, strategy: Strategy) -> None:
         """Refuse a strategy that this cannot be simulated with, before any run."""
+        if isinstance(strategy, (Given, Multilabel, GreedySamplingY, GreedySamplingXY)):
+            raise TypeError(f"strategies: expected some that choose by probabilities of classes, got {name!r}")
         if isinstance(strategy, Joint) and self.embeddings is None:
             raise TypeError(
-                f"embeddings: expected some with {name!r}, got none; X is no matrix of floats that could stand for them"
+                f"embeddings: expected some with {name!r}, got none, and X is no matrix of floats that could stand for "
+                "them; pass embeddings="
             )
+        if isinstance(strategy, Joint) and is_of_committee(strategy):
+            raise TypeError(f"strategies: expected scores of single predictions, got those of a committee in {name!r}")
         self.learner.check(name, strategy)
 
 
@@ -112,118 +111,150 @@ class Protocol:
     batch_size, budget : int
     initial : int or tuple of int
         How many rows are labelled at the beginning, or which.
-    test : float, tuple of int, or None
-        The share or the positions of the test rows; None where there are others.
+    test : int, tuple of int, or None
+        How many rows are for testing, or which; None where there are others.
     """
 
     batch_size: int
     budget: int
     initial: int | tuple[int, ...]
-    test: float | tuple[int, ...] | None
+    test: int | tuple[int, ...] | None
 
     @classmethod
-    def read(cls, problem: Problem, batch_size: int, *, budget: Any, initial: Any, test: Any) -> Protocol:
+    def read(cls, problem: Problem, batch_size: Any, *, budget: Any, initial: Any, test: Any) -> Protocol:
         """Check what `simulate` is given."""
-        rows = problem.rows
-        held: float | tuple[int, ...] | None
-        if problem.others is not None:
-            held, pool = None, rows
-        elif np.ndim(test) == 0:
-            held = float(test)
-            if not 0 < held < 1:
-                raise ValueError(f"test: expected a share between 0 and 1, positions, or (X, y), got {test!r}")
-            pool = rows - round(held * rows)
-        else:
-            held = tuple(_positions(test, rows, "test"))
-            pool = rows - len(held)
+        rows, size = problem.count, as_count(batch_size, "batch_size", least=1)
+        held = None if problem.others is not None else _test_rows(test, rows)
+        pool = rows - _count(held)
         begin: int | tuple[int, ...]
         if initial is None or np.ndim(initial) == 0:
-            begin = batch_size if initial is None else int(initial)
-            count = begin
+            begin = size if initial is None else as_count(initial, "initial", least=1)
         else:
-            begin = tuple(_positions(initial, rows, "initial"))
-            count = len(begin)
-        if not 2 <= count <= pool:
-            raise ValueError(f"initial: expected from 2 to {pool} rows, all that are not for testing, got {count}")
-        most = pool if budget is None else int(budget)
-        if not count <= most <= pool:
+            begin = _positions(initial, rows, "initial")
+            both = set(begin).intersection(held if isinstance(held, tuple) else ())
+            if both:
+                raise ValueError(f"initial: expected rows that are not for testing, got row {min(both)}, which is")
+        if not 1 <= _count(begin) <= pool:
             raise ValueError(
-                f"budget: expected from {count}, the rows labelled at the beginning, to {pool}, all that are not for "
-                f"testing, got {most}"
+                f"initial: expected from 1 to {pool} rows, all that are not for testing, got {_count(begin)}"
             )
-        return cls(batch_size, most, begin, held)
+        most = pool if budget is None else as_count(budget, "budget", least=1)
+        if not _count(begin) <= most <= pool:
+            raise ValueError(
+                f"budget: expected from {_count(begin)}, the rows labelled at the beginning, to {pool}, all that are "
+                f"not for testing, got {most}"
+            )
+        return cls(size, most, begin, held)
 
     def described(self) -> dict[str, Any]:
-        """Say what it is, as JSON can hold it."""
-        test: Any = self.test if isinstance(self.test, float) else "given" if self.test is None else _short(self.test)
-        begin = self.initial if isinstance(self.initial, int) else _short(self.initial)
-        return {"initial": begin, "batch_size": self.batch_size, "budget": self.budget, "test": test}
+        """Say what it is, for people."""
+        test = "other rows" if self.test is None else _counted(self.test)
+        return {
+            "initial": _counted(self.initial),
+            "batch_size": self.batch_size,
+            "budget": self.budget,
+            "test": test,
+        }
+
+    def check(self, problem: Problem, seeds: Sequence[int]) -> None:
+        """Refuse seeds that would begin with rows of one class, before any run."""
+        for seed in seeds:
+            begin = self.split(problem, seed)[2]
+            found = problem.classes[np.unique(problem.y[begin])].tolist()
+            if len(found) < 2:
+                where = (
+                    "" if isinstance(self.initial, tuple) else f", all that are not for testing with the seed {seed}"
+                )
+                raise ValueError(
+                    f"initial: expected rows of at least two classes, got {len(begin)} of {found[0]!r}{where}"
+                )
+            if len(begin) > self.budget:
+                raise ValueError(
+                    f"budget: expected at least {len(begin)}, as with the seed {seed} it takes so many rows to have "
+                    f"two classes, got {self.budget}"
+                )
 
     def split(self, problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Draw the test rows, the rows of the pool, and those of it that are labelled at the beginning."""
-        order = np.random.default_rng(seed).permutation(problem.rows)
-        if isinstance(self.test, float):
-            held = order[: round(self.test * problem.rows)]
+        order = np.random.default_rng(seed).permutation(problem.count)
+        begin = np.array(self.initial if isinstance(self.initial, tuple) else (), np.int64)
+        if isinstance(self.test, int):
+            held = order[~np.isin(order, begin)][: self.test]
         else:
-            held = np.array([] if self.test is None else self.test, np.int64)
+            held = np.array(() if self.test is None else self.test, np.int64)
         pool = order[~np.isin(order, held)]
-        if not isinstance(self.initial, int):
-            return held, pool, np.array(self.initial, np.int64)
-        count = self.initial
-        while len(np.unique(problem.y[pool[:count]])) < 2 and count < len(pool):
-            count += 1
-        return held, pool, pool[:count]
+        if isinstance(self.initial, int):
+            # A model learns from two classes at least: up to the first row of a second one.
+            is_other = problem.y[pool] != problem.y[pool[0]]
+            enough = int(is_other.argmax()) + 1 if is_other.any() else len(pool)
+            begin = pool[: max(self.initial, enough)]
+        return held, np.sort(pool), begin
 
 
 def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, seed: int) -> Curve:
-    """Simulate one strategy with one seed."""
-    held, pool, begin = protocol.split(problem, seed)
-    rows, truth = problem.others or (problem.data.take(held.tolist()), problem.y[held])
-    clock, found = Clock(), _Found()
-    labelled = begin.tolist()
+    """Simulate one strategy with one seed.
+
+    Parameters
+    ----------
+    problem : Problem
+    protocol : Protocol
+    name : str
+        What the strategy is called.
+    strategy : Strategy
+    seed : int
+
+    Returns
+    -------
+    Curve
+    """
+    held, pool, labelled = protocol.split(problem, seed)
+    rows, truth = problem.others or (problem.take(held), problem.y[held])
+    clock, classes = Clock(), len(problem.classes)
+    found: dict[str, list[float]] = defaultdict(list)
+    data = ArrayData(pool, ids=pool)
+    embeddings = None if problem.embeddings is None else problem.embeddings[pool]
     model = problem.learner.fresh(seed)
-    outside = np.setdiff1d(np.arange(problem.rows), pool).tolist()
+    scene = Scene(data=data, embeddings=embeddings, model=Asked(model, problem.take, clock), has_learnt=True)
+    diverse = [np.nan]
     with _alone():
         while True:
-            learnt = np.array(labelled)
             with clock("fitting"):
-                model.fit(problem.data.take(labelled), problem.y[learnt])
+                model.fit(problem.take(labelled), problem.classes[problem.y[labelled]])
             with clock("predicting"):
-                predicted = model.predicted(rows)
-            found.add(len(labelled), measures(truth, predicted, model.classes, len(problem.classes)))
-            found.balance.append(balance(problem.y[learnt], len(problem.classes)))
-            left = protocol.budget - len(labelled)
-            if left <= 0:
-                clock.end()
+                predicted = model.predict(rows)
+            found["labels"].append(len(labelled))
+            found["balance"].append(balance(problem.y[labelled], classes))
+            columns = np.searchsorted(problem.classes, model.classes_)
+            for metric, value in measures(truth, predicted, columns, classes).items():
+                found[metric].append(value)
+            k = min(protocol.batch_size, protocol.budget - len(labelled))
+            if k <= 0:
                 break
-            k = min(protocol.batch_size, left)
-            known = Known(ids=labelled + outside, labelled=labelled)
-            seed_of = seed + len(labelled)
-            batch = _chosen(problem, model, strategy, k=k, seed=seed_of, known=known, clock=clock)
+            with clock("selecting"):
+                batch = _chosen(scene, model.read(strategy), k, seed, labelled)
             clock.end()
-            found.diversity.append(diversity(problem.embeddings, batch, pool, seed))
-            labelled += batch
+            diverse.append(diversity(problem.embeddings, batch, pool, seed))
+            labelled = np.concatenate([labelled, batch])
     return Curve(
         strategy=name,
         seed=seed,
-        labels=np.array(found.labels),
-        metrics={metric: np.array(values) for metric, values in found.metrics.items()},
+        labels=np.array(found["labels"], np.int64),
+        metrics={metric: np.array(found[metric]) for metric in METRICS if metric in found},
         seconds=clock.seconds(),
-        balance=np.array(found.balance),
-        diversity=np.array([np.nan, *found.diversity]),
-        picks=np.array(labelled),
+        balance=np.array(found["balance"]),
+        diversity=np.array(diverse),
+        picks=labelled,
     )
 
 
-def _chosen(
-    problem: Problem, model: Fresh, strategy: Strategy, *, k: int, seed: int, known: Known, clock: Clock
-) -> list[int]:
-    """Let the strategy choose. What it has the model predict counts as the model's time."""
-    scene = Scene(data=problem.data, embeddings=problem.embeddings, model=model.timed(clock), has_learnt=True)
-    with clock("selecting"):
-        chosen = select_rows(scene, model.read(strategy), k, seed, known)
+def _chosen(scene: Scene, strategy: Strategy, k: int, seed: int, labelled: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Let the strategy choose."""
+    known = labelled.tolist()
+    # Of its own for each seed and round: sums of the two would repeat.
+    drawn = int(np.random.default_rng((seed, len(known))).integers(2**32))
+    chosen = select_rows(scene, strategy, k, drawn, Known(ids=known, labelled=known))
     assert chosen is not None  # noqa: S101 - the budget ends before the pool does
-    return [int(row) for row in chosen.indices]
+    return np.asarray(chosen.ids, np.int64)
 
 
 class Clock:
@@ -254,66 +285,108 @@ class Clock:
     def seconds(self) -> dict[str, NDArray[np.float64]]:
         """Return the seconds of each round."""
         names = ("fitting", "predicting", "selecting")
-        return {name: np.array([each.get(name, 0.0) for each in self._rounds[:-1]]) for name in names}
-
-
-class _Found:
-    """What was measured so far."""
-
-    def __init__(self) -> None:
-        self.labels: list[int] = []
-        self.metrics: dict[str, list[float]] = {}
-        self.balance: list[float] = []
-        self.diversity: list[float] = []
-
-    def add(self, labels: int, measured: dict[str, float]) -> None:
-        """Add a point."""
-        self.labels.append(labels)
-        for name, value in measured.items():
-            self.metrics.setdefault(name, []).append(value)
+        return {name: np.array([each.get(name, 0.0) for each in self._rounds]) for name in names}
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """Compute on one thread, so that sums have the same digits wherever a run is made."""
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1), num_threads(1), warnings.catch_warnings():
         # A model that has not converged is what it is; it would say so in every round.
-        warnings.filterwarnings("ignore", module="sklearn")
+        warnings.simplefilter("ignore", ConvergenceWarning)
         yield
+
+
+def _labels(given: Any, name: str) -> NDArray[Any]:
+    """Read names of classes: text, or whole numbers."""
+    listed = given if isinstance(given, (list, tuple)) else np.asarray(given)
+    if np.ndim(listed) != 1:
+        raise ValueError(f"{name}: expected one label a row, got shape {np.shape(listed)}")
+    plain = [plain_scalar(label) for label in listed]
+    for row, label in enumerate(plain):
+        # None, NaN, and what pandas has in their place.
+        if label is None or (not isinstance(label, str) and str(label) in ("nan", "NaT", "<NA>")):
+            raise ValueError(f"{name}: expected a label for each row, got {label} in row {row}; leave such rows out")
+    if all(isinstance(label, str) for label in plain):
+        return np.array(plain, str)
+    for row, label in enumerate(plain):
+        if not isinstance(label, (bool, int, float)) or label % 1 != 0:
+            raise TypeError(
+                f"{name}: expected classes, all of them text or all whole numbers, got {label!r} in row {row}"
+            )
+    return np.array([int(label) for label in plain], np.int64)
+
+
+def _rows(x: Any, name: str, labels: NDArray[Any]) -> Any:
+    """Read rows that are in memory, one for each label."""
+    if isinstance(x, dict) or hasattr(x, "num_rows") or not (is_array_like(x) or hasattr(x, "tocsr")):
+        raise TypeError(f"{name}: expected rows in memory, an array, texts or a DataFrame, got {type(x).__name__}")
+    count = row_count(x, name)
+    if count != len(labels):
+        raise ValueError(f"{name}: expected {len(labels)} rows, one for each label, got {count}")
+    return ArrayData(x).rows
+
+
+def _others(test: tuple[Any, ...], classes: NDArray[Any], learner: Learner) -> tuple[Any, NDArray[np.int64]]:
+    """Read test rows that are not among those of the pool."""
+    if len(test) != 2:
+        raise ValueError(
+            f"test: expected a share, positions, or (X, y), got a tuple of {len(test)}; positions in a list"
+        )
+    if learner.takes_positions:
+        raise TypeError("test: expected a share or positions with predictions from elsewhere, got other rows")
+    truth = _labels(test[1], "test")
+    unknown = set(truth.tolist()) - set(classes.tolist())
+    if unknown:
+        raise ValueError(f"test: expected the classes of y, got {sorted(unknown)[0]!r}, too")
+    return _rows(test[0], "test", truth), np.searchsorted(classes, truth)
+
+
+def _test_rows(test: Any, rows: int) -> int | tuple[int, ...]:
+    if np.ndim(test) != 0:
+        held = _positions(test, rows, "test")
+        if not held:
+            raise ValueError("test: expected one row or more, got none")
+        return held
+    if isinstance(test, (str, bool)) or test is None or not 0 < test < 1:
+        raise ValueError(f"test: expected a share between 0 and 1, positions, or (X, y), got {test!r}")
+    count = round(float(test) * rows)
+    if not 1 <= count < rows:
+        raise ValueError(f"test: expected a share that leaves some of {rows} rows on both sides, got {test!r}")
+    return count
 
 
 def _points(rows: Any, count: int, *, given: bool) -> NDArray[Any] | None:
     """Read embeddings, those that were given, or rows that can stand for them."""
-    if not given and not (isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f"):
-        return None
+    is_matrix = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f"
+    if not given:
+        return rows if is_matrix and np.isfinite(rows).all() else None
     points = np.asarray(rows)
-    if points.ndim != 2 or len(points) != count:
-        raise ValueError(f"embeddings: expected shape ({count}, dims), one row for each of X, got {points.shape}")
+    if points.ndim != 2 or len(points) != count or points.dtype.kind not in "fiu":
+        raise ValueError(
+            f"embeddings: expected numbers of shape ({count}, dims), one row for each of X, got {points.dtype} of "
+            f"shape {points.shape}"
+        )
+    if not np.isfinite(points).all():
+        raise ValueError("embeddings: expected finite numbers, got NaN or inf; drop or mend such rows first")
     return points
 
 
-def _refuse_missing(names: NDArray[Any], where: str) -> None:
-    if names.ndim != 1:
-        raise ValueError(f"{where}: expected one label a row, got shape {names.shape}")
-    missing = np.array([name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()])
-    if missing.any():
-        row = int(np.argmax(missing))
-        raise ValueError(
-            f"{where}: expected a label for each row, got {names[row]!r} in row {row}; leave such rows out"
-        )
-
-
-def _positions(given: Any, rows: int, name: str) -> list[int]:
+def _positions(given: Any, rows: int, name: str) -> tuple[int, ...]:
     found = np.asarray(given)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
         raise TypeError(f"{name}: expected positions of rows, integers, got {found.dtype} of shape {found.shape}")
     if len(np.unique(found)) < len(found) or (len(found) and (found.min() < 0 or found.max() >= rows)):
         raise ValueError(f"{name}: expected different positions from 0 to {rows - 1}")
-    return [int(place) for place in found]
+    return tuple(int(place) for place in found)
 
 
-def _short(positions: Any) -> str:
-    digest = hashlib.blake2b(np.asarray(positions, np.int64).tobytes(), digest_size=8).hexdigest()
-    return f"{len(positions)} given rows ({digest})"
+def _count(told: int | tuple[int, ...] | None) -> int:
+    return told if isinstance(told, int) else len(told or ())
+
+
+def _counted(told: int | tuple[int, ...]) -> str:
+    return f"{told} drawn" if isinstance(told, int) else f"{len(told)} given"

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pickwise.evaluate.curves import Curve
 from pickwise.evaluate.runs import Problem, Protocol, run
 from pickwise.evaluate.simulation import Simulation
 from pickwise.loop.archive import versions
 from pickwise.options import as_count
-from pickwise.strategies import resolve
+from pickwise.progress import reporting
+from pickwise.strategies import Strategy, resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pickwise.strategies import Strategy
+    from pickwise.progress import Progress
 
 
 def simulate(
     X: Any,  # noqa: N803 - as scikit-learn calls it
     y: Any,
     model: Any,
-    strategies: Sequence[str | Strategy] | Mapping[str, str | Strategy] = ("auto", "random"),
+    strategies: Sequence[str | Strategy] | Mapping[str, str | Strategy] = ("margin", "random"),
     *,
     batch_size: int = 100,
     budget: int | None = None,
@@ -37,7 +40,7 @@ def simulate(
     embeddings: Any = None,
     n_jobs: int = 1,
     folder: str | os.PathLike[str] | None = None,
-    progress: bool = False,
+    progress: Progress = None,
 ) -> Simulation:
     """Simulate active learning on labelled data, to find which strategy needs how many labels.
 
@@ -70,8 +73,8 @@ def simulate(
         Runs at a time, each in a process; -1 for one a CPU. The result does not depend on it.
     folder : path, optional
         Where finished runs are kept, so that the same call goes on where it was, whatever has ended it.
-    progress : bool
-        Whether a bar is shown (needs tqdm).
+    progress : bool or callable, optional
+        True shows a bar (needs tqdm); a function is called with the runs done and in all.
 
     Returns
     -------
@@ -88,7 +91,10 @@ def simulate(
 
     Notes
     -----
-    Every run is by itself on one thread, so that results have the same digits on any number of CPUs.
+    Every run is by itself on one thread, so that results have the same digits on any number of CPUs. Where a model has
+    a `random_state` and that is None, it gets the seed of the run.
+
+    The test rows are no part of the pool: no strategy sees them.
 
     Examples
     --------
@@ -102,97 +108,97 @@ def simulate(
     >>> sorted({curve.strategy for curve in found.curves})
     ['margin', 'random']
     """
-    chosen = _named(strategies)
-    numbers = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not numbers:
-        raise ValueError("seeds: expected at least one, got none")
+    chosen, numbers = _named(strategies), _seeds(seeds)
+    if as_count(n_jobs, "n_jobs", least=-1) == 0:
+        raise ValueError("n_jobs: expected how many runs at a time, or -1 for one a CPU, got 0")
     problem = Problem.read(X, y, model, embeddings=embeddings, test=test)
-    protocol = Protocol.read(
-        problem, as_count(batch_size, "batch_size", least=1), budget=budget, initial=initial, test=test
-    )
+    protocol = Protocol.read(problem, batch_size, budget=budget, initial=initial, test=test)
+    protocol.check(problem, numbers)
     for name, strategy in chosen.items():
         problem.check(name, strategy)
-    about = {
-        "protocol": protocol.described(),
-        "model": problem.described(),
-        "rows": problem.rows,
-        "classes": [str(name) for name in problem.classes],
-        "strategies": {name: repr(strategy) for name, strategy in chosen.items()},
-        "seeds": numbers,
-        "versions": versions(),
-    }
     place = None if folder is None else Path(folder)
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
     jobs = [
-        _Job(problem, protocol, name, strategy, seed)
+        _Job(problem, protocol, name, strategy, seed, place)
         for seed, (name, strategy) in itertools.product(numbers, chosen.items())
     ]
-    curves = list(_done(jobs, place, n_jobs, progress=progress))
-    order = {name: place for place, name in enumerate(chosen)}
-    curves.sort(key=lambda curve: (order[curve.strategy], curve.seed))
-    return Simulation(tuple(curves), about)
+    curves = {(curve.strategy, curve.seed): curve for curve in _done(jobs, n_jobs, progress)}
+    about = {
+        "model": problem.learner.described(),
+        "rows": problem.count,
+        "classes": len(problem.classes),
+        **protocol.described(),
+        "strategies": {name: repr(strategy) for name, strategy in chosen.items()},
+        "environment": versions(),
+    }
+    return Simulation(tuple(curves[name, seed] for name in chosen for seed in numbers), about)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that is to be made."""
+    """A run that is to be made, and the folder where it is kept."""
 
     problem: Problem
     protocol: Protocol
     name: str
     strategy: Strategy
     seed: int
+    folder: Path | None
 
-    def path(self, folder: Path) -> Path:
-        """Return where it is kept: by all that it depends on."""
-        about = f"{self.problem.fingerprint} {self.protocol.described()} {self.strategy!r} {self.name} {self.seed}"
-        return folder / f"{hashlib.blake2b(about.encode(), digest_size=12).hexdigest()}.json"
+    @cached_property
+    def path(self) -> Path | None:
+        """The file where it is kept: by all that it depends on."""
+        if self.folder is None:
+            return None
+        learner = self.problem.learner.fingerprint(self.seed)
+        own = self.protocol, self.name, repr(self.strategy), self.seed
+        about = repr((self.problem.fingerprint, learner, own, sorted(versions().items())))
+        return self.folder / f"{hashlib.blake2b(about.encode(), digest_size=16).hexdigest()}.json"
 
-    def run(self, folder: Path | None) -> Curve:
-        """Make it, unless it is there."""
+    def run(self) -> Curve:
+        """Make it."""
         curve = run(self.problem, self.protocol, self.name, self.strategy, self.seed)
-        if folder is not None:
-            curve.save(self.path(folder))
+        if self.path is not None:
+            curve.save(self.path)
         return curve
 
 
-def _done(jobs: Sequence[_Job], folder: Path | None, n_jobs: int, *, progress: bool) -> Iterator[Curve]:
-    """Make the runs that are not kept yet, and yield all, in any order."""
-    left = []
-    for job in jobs:
-        if folder is not None and job.path(folder).exists():
-            yield Curve.load(job.path(folder))
-        else:
-            left.append(job)
-    with _bar(len(jobs), len(jobs) - len(left)) if progress else nullcontext() as bar:
-        for curve in _made(left, folder, n_jobs):
-            if bar is not None:
-                bar.update()
-            yield curve
+def _done(jobs: Sequence[_Job], n_jobs: int, progress: Progress) -> list[Curve]:
+    """Make the runs that are not kept yet, and return all, in any order."""
+    curves = [Curve.load(job.path) for job in jobs if job.path is not None and job.path.exists()]
+    left = [job for job in jobs if job.path is None or not job.path.exists()]
+    if left and left[0].folder is not None:
+        left[0].folder.mkdir(parents=True, exist_ok=True)
+    with reporting(progress, len(jobs), "run", start=len(curves)) as report:
+        for curve in _made(left, n_jobs):
+            curves.append(curve)
+            if report is not None:
+                report(len(curves))
+    return curves
 
 
-def _made(jobs: Sequence[_Job], folder: Path | None, n_jobs: int) -> Iterator[Curve]:
+def _made(jobs: Sequence[_Job], n_jobs: int) -> Iterator[Curve]:
     if n_jobs == 1 or len(jobs) < 2:
         for job in jobs:
-            yield job.run(folder)
+            yield job.run()
         return
     from joblib import Parallel, delayed
 
-    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(job.run)(folder) for job in jobs)
+    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(job.run)() for job in jobs)
 
 
-def _bar(total: int, initial: int) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress: needs tqdm; install it with pip install 'pickwise[progress]'") from error
-    return tqdm(total=total, initial=initial, unit="run")
+def _seeds(given: Any) -> list[int]:
+    """Read seeds: how many, or which."""
+    if np.ndim(given) == 0:
+        return list(range(as_count(given, "seeds", least=1)))
+    seeds = [as_count(seed, "seeds", least=0) for seed in given]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: expected one or more, each of them once, got {seeds}")
+    return seeds
 
 
 def _named(strategies: Any) -> dict[str, Strategy]:
     """Read strategies, each by a name of its own."""
-    if isinstance(strategies, str) or not strategies:
+    if isinstance(strategies, (str, Strategy)) or not strategies:
         raise TypeError(f"strategies: expected a list or a mapping of strategies, got {strategies!r}")
     if hasattr(strategies, "items"):
         return {str(name): resolve(strategy) for name, strategy in strategies.items()}

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sqlalchemy import select
 
 from pickwise.annotators.base import KINDS, Annotation
 from pickwise.loop.history import State
-from pickwise.loop.ledger import Answer, Recorded, decode_label, encode_label, record
+from pickwise.loop.ledger import (
+    LABELS,
+    STANDING,
+    Answer,
+    Recorded,
+    classes_in,
+    decode_label,
+    encode_label,
+    read_counts,
+    record,
+)
 from pickwise.loop.merging import Merged, Votes, merge
 from pickwise.loop.rounds import advance, known_among, read_asks, read_rounds
-from pickwise.loop.schema import asks, rows, votes
-from pickwise.loop.store import among, get_fact, set_fact
+from pickwise.loop.schema import asks, rounds, rows, votes
+from pickwise.loop.store import among, get_fact, is_storable, set_fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,9 +34,6 @@ if TYPE_CHECKING:
 
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
-
-# Names of rows in a message.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,14 @@ class Labelled:
         Their labels, in the same order.
     votes : Votes
         What they were merged from.
+    heard : list of int or str
+        The rows of the votes by their numbers there: of all answers, also of those that are no labels. Ascending.
     """
 
     ids: list[RowId]
     merged: Merged
     votes: Votes
+    heard: list[RowId]
 
 
 def collect(context: Context) -> Recorded:
@@ -75,22 +85,22 @@ def record_annotations(context: Context, found: Sequence[Annotation]) -> Recorde
 
 def _record(context: Context, connection: Connection, found: Sequence[Annotation]) -> Recorded:
     """Record what can be, and tell what is wrong with the rest."""
-    about = {str(each.id) for each in found}
-    known = known_among(connection, about)
+    names = class_names(context, connection)
+    read = [_read(context, names, each) for each in found]
+    known = known_among(connection, {answer.row for answer in read if isinstance(answer, Answer)})
     answers, refused = [], []
-    for each in found:
-        try:
-            row = context.as_row(each.id)
-            if row not in known:
-                raise ValueError(f"ids: expected a row that was asked for, got {each.id!r}")  # noqa: TRY301
-            answers.append(_answer(context, each, row))
-        except (ValueError, TypeError) as error:
-            refused.append(f"{each.key}: {error}")
+    for each, answer in zip(found, read, strict=True):
+        if not isinstance(answer, Answer):
+            refused.append(f"{each.key}: {answer}")
+        elif answer.row not in known:
+            refused.append(f"{each.key}: ids: expected a row that was asked for, got {each.id!r}")
+        else:
+            answers.append(answer)
     done = record(connection, answers, overlap=context.settings.overlap)
     done.refused += refused
-    for each_round in read_rounds(connection):
-        if each_round.state is State.asked and _is_about(connection, each_round.number, answers):
-            advance(connection, each_round.number, State.collecting)
+    for number in list(connection.scalars(select(rounds.c.number).where(rounds.c.state == State.asked))):
+        if _is_about(connection, number, answers):
+            advance(connection, number, State.collecting)
     return done
 
 
@@ -100,17 +110,53 @@ def _is_about(connection: Connection, number: int, answers: Sequence[Answer]) ->
     return connection.scalar(select(asks.c.row).where(asks.c.round == number, inside).limit(1)) is not None
 
 
-def _answer(context: Context, each: Annotation, row: str) -> Answer:
-    if each.kind not in KINDS:
-        raise ValueError(f"kind: expected {', '.join(KINDS)}, got {each.kind!r}")
-    label = encode_label(checked_label(context, each.label)) if each.kind == "label" else None
-    if not math.isfinite(each.version):
-        raise ValueError(f"version: expected a finite number, got {each.version}")
-    return Answer(each.key, row, each.kind, label, each.annotator, float(each.version), each.seconds)
+def _read(context: Context, names: Names, each: Annotation) -> Answer | str:
+    """Read an answer, or tell what is wrong with it: what no database takes would hold up all others."""
+    try:
+        row, key, annotator = context.as_row(each.id), _text(each.key, "key"), _text(each.annotator, "annotator")
+        if each.kind not in KINDS:
+            raise ValueError(f"kind: expected {', '.join(KINDS)}, got {each.kind!r}")  # noqa: TRY301
+        label = encode_label(checked_label(context, names, each.label)) if each.kind == "label" else None
+        version = _finite(each.version, "version")
+        seconds = None if each.seconds is None else _finite(each.seconds, "seconds")
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return Answer(key, row, each.kind, label, annotator, version, seconds)
 
 
-def checked_label(context: Context, label: Any) -> Any:
+def _text(text: Any, name: str) -> str:
+    if not isinstance(text, str) or not is_storable(text):
+        raise TypeError(f"{name}: expected text in UTF-8 without NUL, got {text!r}")
+    return str(text)
+
+
+def _finite(number: Any, name: str) -> float:
+    if isinstance(number, (str, bool)) or not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number!r}")
+    return float(number)
+
+
+Names: TypeAlias = dict[str, "str | int"]
+"""The classes that there are, by what they are called as text."""
+
+
+def class_names(context: Context, connection: Connection) -> Names:
+    """Return the classes that were named at the beginning, or else those that labels have named so far."""
+    if context.settings.classes is not None:
+        return {str(name): name for name in context.settings.classes}
+    seen = (name.removeprefix(LABELS) for name in read_counts(connection) if name.startswith(LABELS))
+    return {str(name): name for name in map(decode_label, seen)}
+
+
+def checked_label(context: Context, names: Names, label: Any) -> Any:
     """Return a label as JSON can hold it.
+
+    Parameters
+    ----------
+    context : Context
+    names : dict of str to str or int
+        The classes. Where none were named at the beginning new ones are added.
+    label : object
 
     Raises
     ------
@@ -126,29 +172,31 @@ def checked_label(context: Context, label: Any) -> Any:
     if settings.task == "multilabel":
         if isinstance(label, str) or not hasattr(label, "__iter__"):
             raise TypeError(f"labels: expected a list of classes, got {label!r}")
-        return sorted({_class(settings.classes, each) for each in label}, key=str)
-    return _class(settings.classes, label)
+        return sorted({_class(names, each, settings.classes) for each in label}, key=str)
+    return _class(names, label, settings.classes)
 
 
-def _class(classes: tuple[str | int, ...] | None, label: Any) -> Any:
+def _class(names: Names, label: Any, declared: Sequence[Any] | None) -> str | int:
     label = label.item() if isinstance(label, np.generic) else label
     if isinstance(label, bool) or not isinstance(label, (str, int)):
         raise TypeError(f"labels: expected the name of a class, str or int, got {label!r}")
-    if classes is not None and label not in classes:
-        # Files differ in whether they have numbers or text, and classes are all of one type.
-        same = [name for name in classes if str(name) == str(label)]
-        if same:
-            return same[0]
+    # Files differ in whether they have numbers or text, and 1 and "1" are one class.
+    known = names.get(str(label))
+    if known is not None:
+        return known
+    if declared is not None:
         from difflib import get_close_matches
 
-        close = get_close_matches(str(label), map(str, classes), n=1)
+        close = get_close_matches(str(label), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        shown = ", ".join(map(repr, classes[:10])) + (" …" if len(classes) > 10 else "")
+        shown = ", ".join(map(repr, declared[:10])) + (" …" if len(declared) > 10 else "")
         raise ValueError(f"labels: no class is called {label!r}{hint} The classes are {shown}")
-    return label
+    if not is_storable(str(label)):
+        raise ValueError(f"labels: expected text in UTF-8 without NUL, got {label!r}")
+    return names.setdefault(str(label), label)
 
 
-def given(context: Context, labels: Any) -> dict[str, str]:
+def given(context: Context, connection: Connection, labels: Any) -> dict[str, str]:
     """Read labels that somebody hands over, a mapping of ids, or a pair of ids and labels, as the tables have them.
 
     Raises
@@ -165,11 +213,12 @@ def given(context: Context, labels: Any) -> dict[str, str]:
         if len(ids) != len(values):
             raise ValueError(f"labels: expected {len(ids)}, one for each of the ids, got {len(values)}")
         pairs = zip(ids, values, strict=True)
+    names = class_names(context, connection)
     seen: dict[str, str] = {}
     for name, label in pairs:
         row = context.as_row(name.item() if isinstance(name, np.generic) else name)
         try:
-            text = encode_label(checked_label(context, label))
+            text = encode_label(checked_label(context, names, label))
         except (ValueError, TypeError) as error:
             error.add_note(f"labels: it is that of row {name!r}; nothing was recorded")
             raise
@@ -198,9 +247,10 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
         found = connection.execute(
             select(votes.c.row, votes.c.annotator, votes.c.kind, votes.c.label, votes.c.seconds)
             .join(rows, rows.c.row == votes.c.row)
-            .where(rows.c.held_out == int(held_out))
+            .where(rows.c.held_out == int(held_out), STANDING)
         ).all()
     names = context.in_order({each.row for each in found})
+    ids = [context.as_id(name) for name in names]
     place = {name: number for number, name in enumerate(names)}
     heard = Votes(
         np.array([place[each.row] for each in found], np.int64),
@@ -213,7 +263,7 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
     classes = settings.classes or seen_classes(heard, settings.task)
     given_p = None
     if settings.merge == "crowdlab" and probabilities is not None:
-        given_p = probabilities([context.as_id(name) for name in names], classes)
+        given_p = probabilities(ids, classes)
     merged = merge(
         heard,
         classes,
@@ -221,13 +271,7 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
         method=None if settings.task != "multiclass" else settings.merge,
         probabilities=given_p,
     )
-    return Labelled([context.as_id(names[row]) for row in merged.rows.tolist()], merged, heard)
-
-
-def answered_rows(connection: Connection) -> set[str]:
-    """Read the rows that have answers and are not held out."""
-    inside = select(rows.c.row).where(rows.c.held_out == 0, rows.c.answers > 0)
-    return set(connection.scalars(inside))
+    return Labelled([ids[row] for row in merged.rows.tolist()], merged, heard, ids)
 
 
 def seen_classes(heard: Votes, task: str) -> list[Any] | None:
@@ -235,7 +279,7 @@ def seen_classes(heard: Votes, task: str) -> list[Any] | None:
     if task == "regression":
         return None
     labels = [label for label in heard.labels.tolist() if label is not None]
-    names = {name for label in labels for name in label} if task == "multilabel" else set(labels)
+    names = {name for label in labels for name in classes_in(label)}
     return sorted(names, key=lambda name: (isinstance(name, str), name)) or None
 
 

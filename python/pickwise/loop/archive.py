@@ -70,10 +70,14 @@ def write_round(folder: Path, number: int, tables: Mapping[str, Any], about: Map
 
 
 def verify(folder: Path) -> list[str]:
-    """Compare all rounds' files with their manifests, and return what differs."""
-    wrong = []
+    """Compare all rounds' files with their manifests, and these with their parents; return what differs."""
+    wrong, parent = [], None
     for manifest in sorted(Path(folder, "rounds").glob(f"[0-9]*/{MANIFEST}")):
-        for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        content = json.loads(manifest.read_bytes())
+        if content["parent"] != parent:
+            wrong.append(f"{manifest.relative_to(folder)}: changed, or the manifest before it")
+        parent = _sha256(manifest)
+        for name, about in content["files"].items():
             path = manifest.with_name(name)
             if not path.exists() or _sha256(path) != about["sha256"]:
                 wrong.append(f"{path.relative_to(folder)}: {'changed' if path.exists() else 'missing'}")

@@ -76,10 +76,10 @@ def take(folder: Path, data: PoolData, ids: Sequence[RowId]) -> Any:
 
 def shown(folder: Path, data: PoolData, ids: Sequence[RowId]) -> list[Any]:
     """Return what annotators look at: of the pool, or of what was carried over."""
-    gone = data.unknown(ids)
-    if not gone:
+    if not (folder / _FOLDER).exists():
         return data.shown(ids)
-    found = dict(zip(gone, as_shown(take(folder, data, gone)), strict=True))
+    gone = data.unknown(ids)
+    found = dict(zip(gone, as_shown(take(folder, data, gone)), strict=True)) if gone else {}
     inside = [name for name in ids if name not in found]
     found |= zip(inside, data.shown(inside), strict=True)
     return [found[name] for name in ids]

@@ -13,10 +13,12 @@ from pickwise.loop.drift import Drift, compare
 from pickwise.loop.ledger import event_number, log
 from pickwise.loop.rounds import read_rounds
 from pickwise.loop.settings import kept_path
-from pickwise.loop.store import set_fact
-from pickwise.loop.training import look, probe_file
+from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.training import embeddings_of, look, probe_file
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
     from pickwise.loop.data import PoolData
@@ -57,9 +59,7 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
         set_fact(connection, "fingerprint", fingerprint)
         set_fact(connection, "replaced", last_number)
         if drift is not None:
-            set_fact(connection, "drift", drift.to_dict())
-            drifts = [*(context_drifts(context)), drift.to_dict()]
-            set_fact(connection, "drifts", drifts)
+            set_fact(connection, "drifts", [*read_drifts(connection), drift.to_dict()])
         if drift is not None and drift.is_large(settings.drift_threshold):
             set_fact(connection, "new_region", settings.drift_share)
             set_fact(connection, "stopped", None)
@@ -69,21 +69,16 @@ def replace_pool(context: Context, pool: Any, *, ids: Any, embeddings: Any) -> D
     return drift
 
 
-def context_drifts(context: Context) -> list[dict[str, Any]]:
-    """Read all comparisons of pools so far, the oldest first."""
-    from pickwise.loop.store import get_fact
-
-    with context.store.read() as connection:
-        return list(get_fact(connection, "drifts") or [])
+def read_drifts(connection: Connection) -> list[dict[str, Any]]:
+    """Read all comparisons of pools so far, as `Drift.to_dict` wrote them, the oldest first."""
+    return list(get_fact(connection, "drifts") or [])
 
 
 def _refuse_moved(before: PoolData, after: PoolData, known: list[RowId]) -> None:
     """Refuse a pool whose rows are known by their positions, where other rows are at those of labelled ones."""
     if before.ids is not None or before.id is not None or not known:
         return
-    inside = [name for name in known if not after.unknown([name])]
-    old, new = np.asarray(before.take(inside)), np.asarray(after.take(inside))
-    if old.shape == new.shape and np.array_equal(old, new) and len(inside) == len(known):
+    if not after.unknown(known) and _are_equal(before.take(known), after.take(known)):
         return
     raise ValueError(
         "pool: rows are known by their positions, and other rows are now where labelled ones were; append new rows to "
@@ -91,7 +86,13 @@ def _refuse_moved(before: PoolData, after: PoolData, known: list[RowId]) -> None
     )
 
 
-def _labelled_embeddings(context: Context, known: list[RowId]) -> Any:
-    from pickwise.loop.training import embeddings_of
+def _are_equal(old: Any, new: Any) -> bool:
+    """Whether rows are the same, what is missing included."""
+    if hasattr(old, "indptr") or hasattr(new, "indptr"):
+        return old.shape == new.shape and type(old) is type(new) and (old != new).nnz == 0
+    old, new = np.asarray(old), np.asarray(new)
+    return np.array_equal(old, new, equal_nan=old.dtype.kind == new.dtype.kind == "f")
 
+
+def _labelled_embeddings(context: Context, known: list[RowId]) -> Any:
     return embeddings_of(context, known) if known else None

@@ -209,6 +209,16 @@ def _greedy(scene: Scene, strategy: Joint, k: int, known: Known) -> Selection:
     return greedy_xy(predicted, embeddings, k, labelled=places if len(places) else None, **options)
 
 
+def _embeds(scene: Scene) -> bool:
+    """Whether the model has embeddings."""
+    return scene.model is not None and scene.model.can_embed and scene.has_learnt
+
+
+def _is_matrix(rows: Any) -> bool:
+    """Whether rows can stand for their own embeddings."""
+    return getattr(rows, "ndim", 0) == 2 and getattr(rows, "dtype", None) in (np.float16, np.float32, np.float64)
+
+
 def _embeddings(scene: Scene, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
     if scene.embeddings is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from pickwise.loop.schema import rows
+from pickwise.loop.store import is_storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,14 +68,13 @@ class Context:
         TypeError
             For an id of another type than those of the pool.
         """
-        is_int = isinstance(name, int) or hasattr(name, "__index__")
-        if is_int != (self.settings.ids == "int") or isinstance(name, bool):
+        if self.settings.ids == "int":
+            fits = hasattr(name, "__index__") and not isinstance(name, bool)
+        else:
+            fits = isinstance(name, str) and is_storable(name)
+        if not fits:
             raise TypeError(f"ids: expected {self.settings.ids}, as those of the pool are, got {name!r}")
         return str(name)
-
-    def as_rows(self, names: Iterable[Any]) -> list[str]:
-        """Write ids as the tables have them."""
-        return [self.as_row(name) for name in names]
 
     def in_order(self, names: Iterable[str]) -> list[str]:
         """Sort ids as the numbers or the strings that they are."""

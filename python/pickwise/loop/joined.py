@@ -86,8 +86,8 @@ class JoinedProject:
     def drift(self) -> Drift | None:
         """Return how the pool differs from the one before, as it was when it was replaced; None if it never was."""
         with self._context.store.read() as connection:
-            found = get_fact(connection, "drift")
-        return None if found is None else Drift.from_dict(found)
+            found = get_fact(connection, "drifts")
+        return Drift.from_dict(found[-1]) if found else None
 
     def labels(self) -> LabelTable:
         """Return the label of each row that models learn from, merged from all answers."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pickwise.loop.schema import asks, counts, events, rows, votes
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Insert, Table
+
+WITHDRAWN = "withdrawn"
+"""The kind of an answer that takes back what was answered before."""
+
+STANDING = votes.c.kind != WITHDRAWN
+"""What votes are more than the note that there is none."""
+
+LABELS = "label:"
+"""What the names of totals of classes begin with."""
 
 STEP = 20_000
 """Rows to a statement: enough to hide what a statement costs, and of no weight in memory."""
@@ -169,6 +178,7 @@ class _Standing:
         }
         self._new_rows = [row for row in about if row not in self._rows]
         self._rows |= dict.fromkeys(self._new_rows, held_out)
+        # A withdrawal is one of them, so that an older answer that is delivered after it does not count again.
         self._votes: dict[str, dict[str, tuple[Answer, int]]] = defaultdict(dict)
         if len(self._new_rows) < len(about):
             for found in connection.execute(select(votes).where(among(connection, votes.c.row, about))):
@@ -186,14 +196,8 @@ class _Standing:
             if kept is not None and answer.version < kept[0].version:
                 done.superseded += 1
                 continue
-            done.corrected += kept is not None
-            if answer.kind == "withdrawn":
-                self._votes[answer.row].pop(answer.annotator, None)
-            else:
-                self._votes[answer.row][answer.annotator] = (answer, number)
-        removed = [
-            {"r": row, "a": who} for row, was in self._before.items() for who in was if who not in self._votes[row]
-        ]
+            done.corrected += kept is not None and kept[0].kind != WITHDRAWN
+            self._votes[answer.row][answer.annotator] = (answer, number)
         changed = [
             (row, *kept)
             for row, holds in self._votes.items()
@@ -202,27 +206,26 @@ class _Standing:
         ]
         self._delta.subtract(self._totals(self._before))
         self._delta.update(self._totals(self._votes))
-        self._write_votes(removed, changed)
+        self._write_votes(changed)
         self._write_rows()
         self._finish_asks()
         add_counts(self._connection, self._delta)
 
     def _totals(self, votes_of: dict[str, dict[str, tuple[Answer, int]]]) -> Counter[str]:
-        """Count answers, and of rows that are not held out their kinds and labels."""
-        total = Counter(answers=sum(map(len, votes_of.values())))
-        learnt = [[answer for answer, _ in held.values()] for row, held in votes_of.items() if not self._rows[row]]
-        total["labelled"] = sum(any(answer.kind == "label" for answer in held) for held in learnt)
-        kinds = Counter((answer.kind, answer.label) for held in learnt for answer in held)
-        for (kind, label), count in kinds.items():
-            total[f"kind:{kind}"] += count
-            if kind == "label":
-                total[f"label:{label}"] += count
+        """Count answers, and of rows that are not held out how often each class is named."""
+        total = Counter(answers=sum(_standing(answer) for held in votes_of.values() for answer, _ in held.values()))
+        learnt = [
+            [answer.label for answer, _ in held.values() if answer.kind == "label"]
+            for row, held in votes_of.items()
+            if not self._rows[row]
+        ]
+        total["labelled"] = sum(map(bool, learnt))
+        for label, count in Counter(label for labels in learnt for label in labels).items():
+            for name in classes_in(decode_label(label)):
+                total[LABELS + encode_label(name)] += count
         return total
 
-    def _write_votes(self, removed: list[dict[str, str]], changed: list[tuple[str, Answer, int]]) -> None:
-        if removed:
-            condition = and_(votes.c.row == bindparam("r"), votes.c.annotator == bindparam("a"))
-            self._connection.execute(delete(votes).where(condition), removed)
+    def _write_votes(self, changed: list[tuple[str, Answer, int]]) -> None:
         write_many(
             self._connection,
             _upsert(self._connection, votes, ("row", "annotator")),
@@ -236,8 +239,8 @@ class _Standing:
     def _write_rows(self) -> None:
         values = []
         for row, is_held_out in self._rows.items():
-            held = self._votes.get(row, {}).values()
-            values.append((row, int(is_held_out), len(held), sum(answer.kind == "label" for answer, _ in held)))
+            held = [answer for answer, _ in self._votes.get(row, {}).values() if _standing(answer)]
+            values.append((row, int(is_held_out), len(held), sum(answer.kind == "label" for answer in held)))
         columns = ("row", "held_out", "answers", "labels")
         write_many(self._connection, _upsert(self._connection, rows, ("row",)), columns, values)
 
@@ -250,7 +253,7 @@ class _Standing:
         )
         changes = []
         for number, row, since, state in found:
-            answers = sum(event > since for _, event in self._votes.get(row, {}).values())
+            answers = sum(event > since and _standing(answer) for answer, event in self._votes.get(row, {}).values())
             now_is = "done" if answers >= self._overlap else "open"
             if now_is != state:
                 changes.append({"n": number, "r": row, "s": now_is})
@@ -295,6 +298,18 @@ def _of_text(text: str) -> Any:
 def decode_label(text: str | None) -> Any:
     """Read a label."""
     return None if text is None else _of_text(text)
+
+
+def classes_in(label: Any) -> Sequence[Any]:
+    """Return the classes that a label names: one, those of a list, or none for a number to be predicted."""
+    if isinstance(label, float):
+        return ()
+    return label if isinstance(label, list) else (label,)
+
+
+def _standing(answer: Answer) -> bool:
+    """Whether it is more than the note that there is none."""
+    return answer.kind != WITHDRAWN
 
 
 def event_number(connection: Connection) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from pickwise.arrays import row_count
 from pickwise.loop import training
 from pickwise.loop.context import Context
 from pickwise.loop.data import PoolData, open_data
@@ -15,7 +16,7 @@ from pickwise.loop.keeping import ModelStore
 from pickwise.loop.ledger import log
 from pickwise.loop.models import as_loop_model
 from pickwise.loop.settings import DATABASE, FILE, METRICS, Settings, found_path, kept_path
-from pickwise.loop.store import Store, get_fact, set_fact
+from pickwise.loop.store import LOCK, Store, get_fact, schema_of, set_fact
 from pickwise.options import one_of
 from pickwise.strategies import Uncertainty, resolve
 
@@ -40,8 +41,7 @@ def make(
 ) -> tuple[Context, ExitStack]:
     """Make a project, and return what it works with, and what is to be closed at its end; see `Project.create`."""
     folder = Path(path)
-    if folder.exists() and not (folder.is_dir() and _is_unfinished(folder)):
-        raise FileExistsError(f"{folder}: expected no such folder, or an empty one; Project.open goes on with one")
+    _refuse_existing(folder)
     task = cast("Task", one_of(told["task"], "task", tuple(METRICS)))
     id_column, columns = told["id"], told["columns"]
     data = None if pool is None else open_data(pool, ids=ids, id=id_column, columns=columns)
@@ -70,16 +70,22 @@ def make(
     )
     fingerprint = None if data is None else data.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.iterdir():
-        leftover.unlink()
     store = _store(folder, settings)
     with ExitStack() as held:
         held.callback(store.close)
         held.push(store.lead(folder))
+        # Only now, and only if they are none of a process that was quicker.
+        _refuse_existing(folder)
+        for leftover in folder.iterdir():
+            if leftover.name != LOCK:
+                leftover.unlink()
         store.create()
         with store.write() as connection:
             if get_fact(connection, "name") is not None:
-                raise FileExistsError(f"{store.where}: expected no project {settings.name!r} there, got one")
+                raise FileExistsError(
+                    f"{store.where}: expected no project {settings.name!r} there, got one; take a folder of another "
+                    f"name, or drop the schema {schema_of(settings.name)}"
+                )
             set_fact(connection, "name", settings.name)
             set_fact(connection, "id", uuid.uuid4().hex)
             set_fact(connection, "fingerprint", fingerprint)
@@ -87,7 +93,7 @@ def make(
         # The settings come last: a folder without them is no project yet.
         settings.write(folder)
         context = Context(folder, settings, store, ModelStore(folder), data, embeddings, learner)
-        context.annotator, context.evaluation = annotator, evaluation
+        context.annotator, context.evaluation = annotator, _as_evaluation(evaluation)
         return context, held.pop_all()
 
 
@@ -118,7 +124,7 @@ def reopen(
         given = found_path(folder, settings.embeddings) if embeddings is None else embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
         context.annotator = _file_annotator(folder, settings) if annotator is None else annotator
-        context.evaluation = evaluation
+        context.evaluation = _as_evaluation(evaluation)
         training.recover(context)
         return context, held.pop_all()
 
@@ -145,7 +151,7 @@ def _strategy(told: Any, task: Task) -> Strategy:
 def _store(folder: Path, settings: Settings) -> Store:
     """Find the database of a project."""
     if settings.database:
-        return Store(settings.database, schema=f"pickwise_{settings.name}")
+        return Store(settings.database, schema=schema_of(settings.name))
     return Store(f"sqlite:///{folder.resolve() / DATABASE}")
 
 
@@ -175,15 +181,30 @@ def _refuse_other_pool(store: Store, data: PoolData) -> None:
         )
 
 
+def _as_evaluation(evaluation: Any) -> tuple[Any, Any] | None:
+    """Look at rows to measure models on before a model is trained for that."""
+    if evaluation is None:
+        return None
+    if not isinstance(evaluation, (tuple, list)) or len(evaluation) != 2:
+        raise TypeError(f"evaluation: expected (X, y), rows and their labels, got {type(evaluation).__name__}")
+    rows, labels = evaluation
+    count = row_count(rows, "evaluation")
+    if not count or len(labels) != count:
+        raise ValueError(f"evaluation: expected a label for each of {count} rows, and at least one, got {len(labels)}")
+    return rows, labels
+
+
 def _id_type(data: PoolData | None, ids: Any) -> Literal["int", "str"]:
     if data is not None:
         return data.id_type
     return "str" if isinstance(ids, str) and ids == "str" else "int"
 
 
-def _is_unfinished(folder: Path) -> bool:
-    """Whether there is nothing, or no more than a process left that was killed while it made a project."""
-    return {each.name for each in folder.iterdir()} <= {".lock", DATABASE, f"{DATABASE}-journal", f".{FILE}.partial"}
+def _refuse_existing(folder: Path) -> None:
+    """Refuse a folder with more in it than a process left that was killed while it made a project."""
+    unfinished = {LOCK, DATABASE, *(f"{DATABASE}-{end}" for end in ("journal", "wal", "shm")), f".{FILE}.partial"}
+    if folder.exists() and not (folder.is_dir() and {each.name for each in folder.iterdir()} <= unfinished):
+        raise FileExistsError(f"{folder}: expected no such folder, or an empty one; Project.open goes on with one")
 
 
 def _as_table(model: Any) -> dict[str, Any] | None:

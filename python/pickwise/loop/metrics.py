@@ -53,11 +53,12 @@ def classification(
 
 
 def regression(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
-    """Measure a regressor."""
+    """Measure a regressor; there is no R² of one row."""
     from sklearn.metrics import mean_absolute_error, r2_score
 
     wanted = np.asarray(truth, np.float64)
-    return {"r2": float(r2_score(wanted, predicted)), "mae": float(mean_absolute_error(wanted, predicted))}
+    metrics = {"mae": float(mean_absolute_error(wanted, predicted))}
+    return metrics if len(wanted) < 2 else {"r2": float(r2_score(wanted, predicted)), **metrics}
 
 
 def _multilabel(

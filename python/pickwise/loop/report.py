@@ -36,8 +36,8 @@ class InformativeRow(NamedTuple):
         In which it was selected.
     score : float or None
         By which.
-    label, predicted : object
-        What it was found to be, and what the model of the round before took it for; None where there is none.
+    label : object
+        What it was found to be; None where there is none.
     text : object
         What there is to see of it.
     """
@@ -46,7 +46,6 @@ class InformativeRow(NamedTuple):
     round: int
     score: float | None
     label: Any
-    predicted: Any
     text: Any
 
 
@@ -386,12 +385,12 @@ def _informative_table(data: ReportData) -> Table:
             svg.clean(row.id, 40),
             str(row.round),
             ABSENT if row.score is None else f"{row.score:.4g}",
-            *(ABSENT if name is None else svg.clean(name, 40) for name in (row.label, row.predicted)),
+            ABSENT if row.label is None else svg.clean(row.label, 40),
             svg.clean("" if row.text is None else row.text, 240),
         ]
         for row in data.informative[:_MOST_ROWS]
     ]
-    head = ["row", "round", "score", "label", "predicted", "text"]
+    head = ["row", "round", "score", "label", "text"]
     told = [place for place in range(len(head)) if any(row[place] not in ("", ABSENT) for row in rows)]
     caption = "The rows of the highest scores, of each round." if rows else "No labelled row has a score yet."
     shown = [[row[place] for place in told] for row in rows]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from pickwise.loop.answering import labelled
 from pickwise.loop.archive import round_folder, versions
 from pickwise.loop.carried import shown as shown_rows
-from pickwise.loop.changing import context_drifts
+from pickwise.loop.changing import read_drifts
 from pickwise.loop.drift import Drift
 from pickwise.loop.history import State
 from pickwise.loop.profile import Profile
@@ -40,7 +40,7 @@ def report_data(context: Context) -> ReportData:
     known = labelled(context)
     with context.store.read() as connection:
         rounds = read_rounds(connection)
-        stopped = get_fact(connection, "stopped")
+        stopped, drifts = get_fact(connection, "stopped"), read_drifts(connection)
         at = max(connection.scalars(select(events.c.at).order_by(events.c.number.desc()).limit(1)))
         seconds = _seconds(connection)
         informative = _informative(context, connection, rounds, dict(zip(known.ids, known.merged.labels, strict=True)))
@@ -66,7 +66,7 @@ def report_data(context: Context) -> ReportData:
             for each in agreement.annotators
         ],
         kappa=_known(agreement.alpha),
-        drifts=[Drift.from_dict(each) for each in context_drifts(context)],
+        drifts=[Drift.from_dict(each) for each in drifts],
         stopped=stopped,
         deployed=context.models.deployed(),
         versions=versions(),
@@ -82,14 +82,16 @@ def evaluation_rows(context: Context, held_out: int) -> int:
 
 
 def _seconds(connection: Connection) -> dict[int, float]:
-    """Add up how long the answers of each round took."""
-    found = connection.execute(
-        select(asks.c.round, votes.c.seconds).join(votes, votes.c.row == asks.c.row).where(votes.c.seconds.is_not(None))
+    """Add up how long the answers to each round took; of rounds that asked for a row the last one before an answer."""
+    answered = (
+        select(func.max(asks.c.round).label("round"), func.max(votes.c.seconds).label("seconds"))
+        .join(votes, (votes.c.row == asks.c.row) & (votes.c.event > asks.c.since))
+        .where(votes.c.seconds.is_not(None))
+        .group_by(votes.c.row, votes.c.annotator)
+        .subquery()
     )
-    total: dict[int, float] = {}
-    for number, seconds in found:
-        total[number] = total.get(number, 0.0) + seconds
-    return total
+    found = connection.execute(select(answered.c.round, func.sum(answered.c.seconds)).group_by(answered.c.round))
+    return {row[0]: row[1] for row in found}
 
 
 def _informative(
@@ -102,7 +104,7 @@ def _informative(
         ids = [context.as_id(ask.row) for ask in best]
         shown = [None] * len(ids) if context.data is None else shown_rows(context.folder, context.data, ids)
         found += [
-            InformativeRow(name, each.number, ask.score, labels.get(name), None, text)
+            InformativeRow(name, each.number, ask.score, labels.get(name), text)
             for ask, name, text in zip(best, ids, shown, strict=True)
         ]
     return found

@@ -36,7 +36,7 @@ facts = Table(
 counts = Table(
     "counts",
     metadata,
-    Column("name", String(512), primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
     comment="Totals, kept with what they count, so that they are there at once.",
 )
@@ -112,5 +112,5 @@ votes = Table(
     Column("seconds", Float),
     PrimaryKeyConstraint("row", "annotator"),
     sqlite_with_rowid=False,
-    comment="The answer of each annotator about each row that holds now.",
+    comment="The answer of each annotator about each row that holds now, withdrawals among them.",
 )

@@ -23,7 +23,8 @@ _ANNOTATOR = "seed"
 
 def seed(context: Context, labels: Any, *, held_out: bool) -> Recorded:
     """Record labels, all of them or, if one is wrong, none; see `Project.seed` and `Project.hold_out`."""
-    texts = given(context, labels)
+    with context.store.read() as connection:
+        texts = given(context, connection, labels)
     if not texts:
         return Recorded()
     names = list(texts)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import time
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, Engine, Insert
+
+LOCK = ".lock"
+"""The file, in the folder of a project, that is locked by the process that drives it."""
 
 # Seconds that a transaction waits for another process's.
 _PATIENCE = 60
@@ -136,7 +140,7 @@ class Store:
         if self.is_sqlite:
             from filelock import FileLock, Timeout
 
-            lock = FileLock(folder / ".lock", timeout=0, thread_local=False)
+            lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
             try:
                 lock.acquire()
             except Timeout:
@@ -172,6 +176,9 @@ class Store:
         try:
             with self._engine.connect() as connection:
                 begun = connection.execution_options(pickwise_writes=writes)
+                if not (writes or self.is_sqlite):
+                    # Otherwise each statement would see what was committed before it, and not before the first.
+                    begun = connection.execution_options(isolation_level="REPEATABLE READ")
                 with begun.begin():
                     if writes and not self.is_sqlite:
                         lock = {"space": _LOCK_SPACE + 1, "key": self._lock_key}
@@ -191,7 +198,8 @@ class Store:
     def _connected(self) -> Engine:
         if not self.is_sqlite:
             try:
-                # Tables are written down without a schema; they are those of this project.
+                # Tables are written down without a schema; they are those of this project. Its name has no capital
+                # letters, blanks or quotes: see `schema_of`.
                 path = {} if self._schema is None else {"options": f"-csearch_path={self._schema}"}
                 return create_engine(self._url, pool_pre_ping=True, connect_args=path)
             except ImportError as error:
@@ -217,6 +225,20 @@ class Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine
+
+
+def schema_of(name: str) -> str:
+    """Name the schema of a project: by its own name, as far as a schema can be called so without quotes.
+
+    Examples
+    --------
+    >>> schema_of("reviews"), schema_of("My reviews")
+    ('pickwise_reviews', 'pickwise_my_reviews_1b5e9735')
+    """
+    plain = re.sub("[^a-z0-9_]", "_", name.lower())[:40]
+    if plain == name:
+        return f"pickwise_{plain}"
+    return f"pickwise_{plain}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> str:
@@ -255,6 +277,14 @@ def among(connection: Connection, column: ColumnElement[str], values: Sequence[s
         listed = func.json_each(json.dumps(list(values))).table_valued("value")
         return column.in_(select(listed.c.value))
     return column == any_(literal(list(values), ARRAY(Text)))
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database can hold a text: none has half a surrogate pair, and PostgreSQL no NUL."""
+    return not _UNSTORABLE.search(text)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def get_fact(connection: Connection, name: str) -> Any:

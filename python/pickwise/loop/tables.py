@@ -12,7 +12,7 @@ from sqlalchemy import select
 from pickwise.frames import pandas_frame, polars_frame
 from pickwise.loop.answering import labelled
 from pickwise.loop.history import State
-from pickwise.loop.ledger import decode_label, encode_label, read_counts
+from pickwise.loop.ledger import LABELS, STANDING, decode_label, encode_label, read_counts
 from pickwise.loop.rounds import read_asks, read_rounds
 from pickwise.loop.schema import asks, votes
 from pickwise.loop.store import get_fact
@@ -121,9 +121,9 @@ def read_status(context: Context) -> Status:
         held_out=counts.get("held_out", 0),
         budget_left=None if budget is None else max(0, budget - asked),
         classes={
-            str(decode_label(name.removeprefix("label:"))): count
+            str(decode_label(name.removeprefix(LABELS))): count
             for name, count in counts.items()
-            if name.startswith("label:") and count and context.settings.task != "regression"
+            if name.startswith(LABELS) and count
         },
         metrics=dict(trained[-1].metrics) if trained else {},
         best=None if best is None else (best, next(each.metrics[metric] for each in trained if each.number == best)),
@@ -239,7 +239,7 @@ def round_tables(context: Context, number: int) -> dict[str, Any]:
         wanted = read_asks(connection, number)
         inside = select(asks.c.row).where(asks.c.round == number)
         answered = connection.execute(
-            select(votes).where(votes.c.row.in_(inside)).order_by(votes.c.row, votes.c.annotator)
+            select(votes).where(votes.c.row.in_(inside), STANDING).order_by(votes.c.row, votes.c.annotator)
         ).all()
     kind = pa.int64() if context.settings.ids == "int" else pa.string()
     selection = pa.table(

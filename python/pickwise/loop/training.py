@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.loop.answering import Labelled, answered_rows, labelled, seen_classes
+from pickwise.loop.answering import Labelled, labelled, seen_classes
 from pickwise.loop.archive import round_folder
 from pickwise.loop.history import State
-from pickwise.loop.models.base import as_objects, checked
+from pickwise.loop.models.base import checked
 from pickwise.loop.models.external import ExternalModel
 from pickwise.loop.probe import probe_metrics
 from pickwise.loop.profile import Profile
@@ -108,7 +108,7 @@ def learn(context: Context, number: int) -> bool:
 
 
 def recover(context: Context) -> None:
-    """Bring back the model of the last round that has one: as it was kept, else fitted again to the same labels."""
+    """Bring back the model of the last round that has one: as it was kept, else fitted again to what is labelled."""
     model = context.model
     with context.store.read() as connection:
         trained = [each for each in read_rounds(connection) if each.state is State.trained and each.model is not None]
@@ -160,11 +160,23 @@ def measure(context: Context, learnt: Any = None) -> Measured:
         return Measured()
     from pickwise.loop.metrics import classification, regression
 
-    truth = np.concatenate([each[0] for each in found])
-    guessed = np.concatenate([each[1] for each in found])
+    truth = [label for each, _ in found for label in each]
+    guessed = np.concatenate([each for _, each in found])
     if context.settings.task == "regression":
-        return Measured(regression(truth, guessed))
-    return Measured(*classification(truth, guessed, _classes(context), context.settings.task))
+        return Measured(regression(np.array(truth), guessed))
+    classes = _classes(context)
+    return Measured(*classification(_as_named(truth, classes), guessed, classes, context.settings.task))
+
+
+def _as_named(truth: list[Any], classes: Sequence[Any]) -> list[Any]:
+    """Call classes as the model does, as 1 and "1" are one class; those that it does not know stay as they are."""
+    names = {str(name): name for name in classes}
+    return [
+        [names.get(str(name), name) for name in label]
+        if isinstance(label, (list, tuple, set))
+        else names.get(str(label), label)
+        for label in truth
+    ]
 
 
 def predicted(context: Context, ids: Sequence[RowId]) -> NDArray[Any] | None:
@@ -287,8 +299,7 @@ def _outside(context: Context, learnt: Any) -> tuple[Any, Any] | None:
     rows, truth = context.evaluation
     _warn_of_leaks(context, rows, learnt)
     model = context.model
-    truth = as_objects(truth) if model.task == "multilabel" else np.asarray(truth)
-    return truth, model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
+    return list(truth), model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
 
 
 def _held_out(context: Context) -> tuple[Any, Any] | None:
@@ -339,7 +350,8 @@ def embeddings_of(context: Context, ids: Sequence[RowId]) -> Any:
         return None if places is None or not hasattr(given, "shape") else np.asarray(given[places])
     rows = data.rows
     if places is not None and isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f":
-        return np.asarray(rows[places])
+        found = np.asarray(rows[places])
+        return found if np.isfinite(found).all() else None  # features may be missing, but no distance may
     return None
 
 
@@ -394,16 +406,13 @@ def doubtful(context: Context, k: int) -> list[tuple[RowId, float]]:
     from pickwise.loop.quality import align, relabel_candidates
 
     known = labelled(context)
-    heard = known.votes
-    with context.store.read() as connection:
-        names = context.in_order(answered_rows(connection))
-    p = predicted(context, [context.as_id(name) for name in names])
+    p = predicted(context, known.heard)
     if p is None or context.settings.task != "multiclass":
         raise ValueError("ids: expected rows, as there is no model of classes by which doubtful ones could be found")
-    classes = context.settings.classes or seen_classes(heard, "multiclass") or []
-    found = relabel_candidates(heard, align(p, _classes(context), classes), classes=classes, k=min(k, len(known.ids)))
-    scores = found.scores.tolist()
-    return [(context.as_id(names[row]), score) for row, score in zip(found.rows.tolist(), scores, strict=True)]
+    classes = context.settings.classes or seen_classes(known.votes, "multiclass") or []
+    p = align(p, _classes(context), classes)
+    found = relabel_candidates(known.votes, p, classes=classes, k=min(k, len(known.ids)))
+    return [(known.heard[row], score) for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)]
 
 
 def suggestions(context: Context, ids: Sequence[RowId], most: int = 3) -> list[dict[str, float]]:

@@ -106,8 +106,8 @@ class LoopModel(ABC):
             raise ValueError(f"classes: expected each class once, got {twice!r} {names.count(twice)} times")
         self._known = names
 
-    def fit(self, X: Any, y: Any, *, new: slice | NDArray[Any] | None = None) -> Self:
-        """Learn from all labelled rows. If that fails, the model is as it was, unless it is a ``partial_fit``.
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from all labelled rows, from the beginning. If that fails, the model is as it was.
 
         Parameters
         ----------
@@ -116,8 +116,6 @@ class LoopModel(ABC):
         y : array_like
             The names of their classes, (rows,); of several labels 0 or 1 for each, (rows, labels); in regression
             numbers, (rows,).
-        new : slice or array of int or bool, optional
-            Which rows are new since the last fit; all of them by default. Only ``partial_fit`` makes use of it.
 
         Returns
         -------
@@ -135,9 +133,8 @@ class LoopModel(ABC):
         labels, classes = self._read_labels(y)
         if len(labels) != rows:
             raise ValueError(f"labels: expected {rows}, one for each row, got {len(labels)}")
-        positions = None if new is None else np.arange(rows)[new]
         with noting(f"{self.name} was being fitted to {rows} rows"):
-            self._fit(X, labels, classes, positions)
+            self._fit(X, labels, classes)
         self._classes = classes
         return self
 
@@ -265,7 +262,7 @@ class LoopModel(ABC):
         return f"{type(self).__name__}({self.name}, task={self.task!r})"
 
     @abstractmethod
-    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class], new: NDArray[Any] | None) -> None:
+    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class]) -> None:
         """Learn from codes, 0 to classes - 1; or the matrix of labels, or numbers."""
 
     @abstractmethod

@@ -103,8 +103,8 @@ class ExternalModel(LoopModel):
             raise ValueError("classes: expected the order of the columns of the predictions; call set_classes")
         return self._known
 
-    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class], new: NDArray[Any] | None) -> None:
-        del X, y, classes, new
+    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class]) -> None:
+        del X, y, classes
         raise TypeError("fit: expected a model that is trained here; train it elsewhere, and hand_over its predictions")
 
     def _predict_proba(self, X: Any) -> Any:

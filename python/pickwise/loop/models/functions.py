@@ -137,8 +137,7 @@ class FunctionModel(LoopModel):
     def _has_all_classes(self) -> bool:
         return self._fixed
 
-    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class], new: NDArray[Any] | None) -> None:
-        del new
+    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class]) -> None:
         self._state = self._functions["fit"](X, _names(y, classes) if self.task == "multiclass" else y)
 
     def _predict_proba(self, X: Any) -> Any:

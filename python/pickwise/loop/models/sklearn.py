@@ -52,8 +52,9 @@ class SklearnModel(LoopModel):
         An estimator or Pipeline. It is cloned, never fitted itself, and gets the classes as numbers, 0 to classes - 1;
         the keys of a ``class_weight`` are the names of classes, and are numbered too.
     how : {"refit", "partial_fit"}
-        Whether each fit begins anew, or goes on with the rows that are new. The latter needs all classes beforehand
-        (`set_classes`), and never forgets a label that is corrected later.
+        By which method it learns. Either begins anew with all labels, so that a label that was corrected is forgotten,
+        and a project that was killed comes to the same model. ``partial_fit`` is one pass over the rows, and can be
+        told of classes that have no label yet, those of `set_classes`.
     calibrate : {"sigmoid", "isotonic", "temperature"}, optional
         How to make probabilities of what the model returns, by cross-validation in up to 5 folds
         (`sklearn.calibration.CalibratedClassifierCV`). With fewer than two labels of some class it is left out, and
@@ -185,11 +186,13 @@ class SklearnModel(LoopModel):
     def _has_all_classes(self) -> bool:
         return self.how == "partial_fit"
 
-    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class], new: NDArray[Any] | None) -> None:
-        if self.how == "partial_fit":
-            self._go_on(X, y, classes, new)
-            return
+    def _fit(self, X: Any, y: NDArray[Any], classes: list[Class]) -> None:
         estimator = self._fresh(classes)
+        if self.how == "partial_fit":
+            takes_classes = "classes" in inspect.signature(estimator.partial_fit).parameters
+            estimator.partial_fit(X, y, **({"classes": np.arange(len(classes))} if takes_classes else {}))
+            self._estimator = estimator
+            return
         folds, calibration = self._plan_calibration(y, classes)
         if folds is not None:
             from sklearn.calibration import CalibratedClassifierCV
@@ -198,25 +201,6 @@ class SklearnModel(LoopModel):
             estimator = CalibratedClassifierCV(estimator, method=self.calibrate, cv=folds, ensemble=False)
         estimator.fit(X, y)
         self._estimator, self._calibrated, self._calibration = estimator, folds is not None, calibration
-
-    def _go_on(self, X: Any, y: NDArray[Any], classes: list[Class], new: NDArray[Any] | None) -> None:
-        if self.task == "multiclass" and self._known is None:
-            raise ValueError(
-                "classes: expected all of them before the first fit, as with partial_fit none can be added"
-            )
-        # Half a fit is worth nothing: if this one fails, the next begins anew.
-        estimator, self._estimator, self._classes = self._estimator, None, None
-        if estimator is None or new is None:
-            estimator = self._fresh(classes)
-        else:
-            from sklearn.utils import _safe_indexing
-
-            X, y = _safe_indexing(X, new), y[new]
-        if len(y):
-            takes_classes = "classes" in inspect.signature(estimator.partial_fit).parameters
-            more = {"classes": np.arange(len(classes))} if takes_classes else {}
-            estimator.partial_fit(X, y, **more)
-        self._estimator = estimator
 
     def _plan_calibration(self, y: NDArray[Any], classes: list[Class]) -> tuple[int | None, str | None]:
         """Choose the number of folds, None if there are not enough labels, and word it."""
@@ -286,8 +270,6 @@ class SklearnModel(LoopModel):
     def _take(self, estimator: Any, state: Mapping[str, Any]) -> None:
         self._estimator, self._classes = estimator, state["classes"]
         self._calibrated, self._calibration = state["calibrated"], state["calibration"]
-        if self.how == "partial_fit":
-            self._known = state["classes"]
 
     def _refuse_what_does_not_fit(self) -> None:
         estimator, has = self.estimator, partial(_has, self.estimator)
