@@ -42,6 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     columns = {f"x_{column}": embeddings[:, column].copy() for column in range(16)}
     table = pa.table({"doc_id": [f"doc-{row}" for row in range(2000)], **columns})
     pq.write_table(table, tmp_path / "features" / "a.parquet")
+    topics = [f"topic {topic}" for topic in embeddings[:600, :3].argmax(1)]
+    pq.write_table(pa.table({"topic": topics, "embedding": embeddings[:600].tolist()}), tmp_path / "data.parquet")
     for name, rows in (("test", range(200)), ("first", range(200, 260))):
         lines = [f"doc-{row},{'spam' if embeddings[row, 0] > 0 else 'ham'}" for row in rows]
         (tmp_path / f"{name}.csv").write_text("\n".join(["id,label", *lines]))

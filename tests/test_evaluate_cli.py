@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import pickwise as pw
+from pickwise import cli
+
 for module in ("typer", "sqlalchemy", "pandas", "jinja2", "matplotlib"):
     pytest.importorskip(module)
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 datasets = pytest.importorskip("sklearn.datasets")
-
-import pickwise as pw
-from pickwise import cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,7 +175,7 @@ def test_classes_that_are_numbers(folder: Path) -> None:
         (["--initial", "500"], 1, "pickwise: --initial: expected from 1 to 112"),
         (["--jobs", "0"], 1, "pickwise: --jobs: expected how many runs"),
         (["--model", "sklearn.linear_model.LinearRegression"], 1, "pickwise: model: expected a classifier"),
-        (["--model", "sklearn.svm.LinearSVC", "--strategies", "badge"], 1, "expected one with predict_proba for 'badge'"),
+        (["--model", "sklearn.svm.LinearSVC", "--strategies", "badge"], 1, "one with predict_proba for 'badge'"),
         (["--model", "sklearn.nothing.Model"], 1, "sklearn.nothing"),
         (["--embeddings", "nowhere.npy", "--strategies", "k_center"], 1, "nowhere.npy"),
         (["--strategies", "bald"], 1, "expected one with members"),

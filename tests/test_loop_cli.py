@@ -222,6 +222,16 @@ def test_a_model_that_is_trained_elsewhere_needs_the_order_of_its_columns(folder
     assert not (folder / "spam").exists()
 
 
+@pytest.mark.parametrize("how", ["listed", "file"])
+def test_names_of_classes_are_taken_as_they_are(folder: Path, how: str) -> None:
+    names = ["ham", "spam\x0bspam", "a\u2028b"]
+    (folder / "classes.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
+    told = ["--classes", ",".join([*names, ""])] if how == "listed" else ["--classes-file", "classes.txt"]
+    run(folder, "init", "spam", *POOL, *MODEL, *told)
+    with pw.Project.join(folder / "spam") as project:
+        assert project.settings.classes == tuple(names)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_files_of_tasks_are_filled_in_and_read(folder: Path, suffix: str) -> None:
     begin(folder)

@@ -188,7 +188,7 @@ def test_a_number_and_its_text_are_one_class(tmp_path, first):
     numbers = np.where(X.sum(1) > 0, 1, 0)
     other = str if isinstance(first, int) else int
     same = type(first)
-    evaluation = (X[40:], numbers[40:])
+    evaluation = (X[40:] + 1e-6, numbers[40:])
     with pw.Project.create(tmp_path / "p", X, model=LogisticRegression(), evaluation=evaluation) as project:
         project.seed({row: same(numbers[row]) for row in range(10)})
         project.hold_out({row: other(numbers[row]) for row in range(20, 30)})
@@ -361,6 +361,14 @@ def test_seeds_after_rounds_are_learnt_from_by_the_next_fit(tmp_path):
         project.seed({row: TRUTH[row] for row in left})
         assert project.fit().labelled == 22
         assert not {task.id for task in project.ask()} & set(left)
+
+
+def test_a_strategy_that_goes_by_scores_alone_merges_no_votes(project, monkeypatch):
+    project.seed(dict(enumerate(TRUTH[:20])))
+    project.fit()
+    with monkeypatch.context() as patch:
+        patch.setattr("pickwise.loop.answering.labelled", None)
+        assert len(project.ask()) == 6
 
 
 @pytest.mark.parametrize("as_what", ["dict", "pair", "arrays", "series"])

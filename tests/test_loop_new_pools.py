@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_array
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import pickwise as pw
 from pickwise.annotators import SimulatedAnnotators
-from pickwise.loop import Plateau
+from pickwise.loop import Plateau, Target
 
 ROWS = 300
 RNG = np.random.default_rng(8)
@@ -64,6 +65,19 @@ def test_a_new_cluster_is_seen_and_a_share_of_the_next_round_is_from_it(tmp_path
         assert not [row for row in rows_of(tmp_path / "p", done + 2) if row["why"] == "new region"]
         assert project.status().stopped is not None
         assert project.run() == project.status().stopped
+
+
+def test_a_new_pool_after_the_seed_alone_is_a_new_beginning(tmp_path):
+    pool, annotator = grown(CLUSTER)
+    truth = truth_of(X)
+    with made(tmp_path / "p", annotator=annotator, until=Target("accuracy", at_least=0.5)) as project:
+        project.seed(dict(enumerate(truth[:20])))
+        project.hold_out({row: truth[row] for row in range(250, ROWS)})
+        project.fit()
+        assert "accuracy has reached" in project.run()
+        assert project.replace_pool(pool).is_large()
+        project.run()
+        assert [each.number for each in project.history()] == [0, 1]
 
 
 def rows_of(folder, number):
@@ -222,6 +236,23 @@ def test_positions_that_stand_for_other_rows_are_refused(tmp_path):
     with pw.Project.open(
         tmp_path / "p", X, model=LogisticRegression(), annotator=SimulatedAnnotators(truth_of(X))
     ) as project:
+        project.run(rounds=3)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "missing values"])
+def test_rows_that_are_known_by_their_positions_may_be_sparse_or_lack_values(tmp_path, kind):
+    if kind == "sparse":
+        (pool, more), model = map(csr_array, (X, np.concatenate([X, SAME]))), LogisticRegression()
+    else:
+        pool, model = X.copy(), HistGradientBoostingClassifier(max_iter=5)
+        pool[::3, 1] = np.nan
+        more = np.concatenate([pool, SAME])
+    annotator = SimulatedAnnotators(truth_of(np.concatenate([X, SAME])))
+    with made(tmp_path / "p", pool, model=model, annotator=annotator) as project:
+        project.run(rounds=2)
+        assert not project.replace_pool(more).is_large()
+        with pytest.raises(ValueError, match="known by their positions"):
+            project.replace_pool(more[::-1])
         project.run(rounds=3)
 
 

@@ -70,7 +70,7 @@ def simulate(
     parameters: Parameters = None,
     strategies: Annotated[
         str, typer.Option("--strategies", metavar="A,B,C", help="What to compare, by name.")
-    ] = "auto,random",
+    ] = "margin,random",
     columns: Annotated[
         list[str] | None,
         typer.Option(

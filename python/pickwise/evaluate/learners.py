@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.loop.models import LoopModel, as_loop_model
+from pickwise.loop.models import LoopModel, SklearnModel, as_loop_model
 from pickwise.loop.models.base import checked, noting
 from pickwise.strategies import BatchBALD, Given, Joint, Margin, Ranking
 
@@ -187,7 +187,7 @@ class _Estimators(Learner):
         """Refuse what needs probabilities where there is a decision function alone, and committees without members."""
         model = self.fresh(0)
         kind = type(self._made(0)).__name__
-        if isinstance(model, _Deciding) and not (isinstance(strategy, Margin) or not _needs_predictions(strategy)):
+        if isinstance(model, _Deciding) and _needs_predictions(strategy) and not isinstance(strategy, Margin):
             raise TypeError(
                 f"model: expected one with predict_proba for {name!r}, got {kind}, which has only a decision function, "
                 "enough for 'margin'; CalibratedClassifierCV gives it probabilities"
@@ -199,13 +199,18 @@ class _Estimators(Learner):
         from sklearn.base import clone
 
         made = clone(self._model if self._make is None else self._make(seed), safe=False)
-        # What draws and has no seed would be another model each time.
-        unseeded = [
-            name
-            for name, value in (made.get_params() if hasattr(made, "get_params") else {}).items()
-            if name.rpartition("__")[2] == "random_state" and value is None
-        ]
-        return made.set_params(**dict.fromkeys(unseeded, seed)) if unseeded else made
+        _seed(made.estimator if isinstance(made, SklearnModel) else made, seed)
+        return made
+
+
+def _seed(estimator: Any, seed: int) -> None:
+    """Give a seed to what draws and has none: it would be another model each time."""
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    unseeded = [
+        name for name, value in parameters.items() if name.rpartition("__")[2] == "random_state" and value is None
+    ]
+    if unseeded:
+        estimator.set_params(**dict.fromkeys(unseeded, seed))
 
 
 def is_of_committee(strategy: Strategy) -> bool:

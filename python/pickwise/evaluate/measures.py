@@ -47,7 +47,7 @@ def measures(
 
 
 def _auc(truth: Any, scores: Any, known: NDArray[np.int64], present: NDArray[np.int64]) -> float:
-    """Average the areas under the ROC curves, by ranks (Hand and Till 2001, one against the rest)."""
+    """Average the areas under the ROC curves, each the statistic of Mann and Whitney (Fawcett 2006)."""
     from scipy.stats import rankdata
 
     column = {name: place for place, name in enumerate(known.tolist())}

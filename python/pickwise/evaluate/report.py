@@ -167,7 +167,7 @@ def _tiles(simulations: Mapping[str, Simulation], metric: str, compared: Dataset
         (one.value, name, dataset, one)
         for dataset, simulation in simulations.items()
         for name, one in _savings(simulation, metric).items()
-        if math.isfinite(one.value)
+        if math.isfinite(one.value) and one.value > 0
     ]
     if saved:
         value, name, dataset, one = max(saved, key=lambda it: it[0])

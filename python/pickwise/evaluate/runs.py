@@ -113,12 +113,15 @@ class Protocol:
         How many rows are labelled at the beginning, or which.
     test : int, tuple of int, or None
         How many rows are for testing, or which; None where there are others.
+    pool : int
+        How many rows are not.
     """
 
     batch_size: int
     budget: int
     initial: int | tuple[int, ...]
     test: int | tuple[int, ...] | None
+    pool: int
 
     @classmethod
     def read(cls, problem: Problem, batch_size: Any, *, budget: Any, initial: Any, test: Any) -> Protocol:
@@ -144,7 +147,7 @@ class Protocol:
                 f"budget: expected from {_count(begin)}, the rows labelled at the beginning, to {pool}, all that are "
                 f"not for testing, got {most}"
             )
-        return cls(size, most, begin, held)
+        return cls(size, most, begin, held, pool)
 
     def described(self) -> dict[str, Any]:
         """Say what it is, for people."""
@@ -218,8 +221,10 @@ def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, see
     diverse = [np.nan]
     with _alone():
         while True:
+            # In the order of the pool: some models depend on it, and the same labels are to make the same model.
+            learnt = np.sort(labelled)
             with clock("fitting"):
-                model.fit(problem.take(labelled), problem.classes[problem.y[labelled]])
+                model.fit(problem.take(learnt), problem.classes[problem.y[learnt]])
             with clock("predicting"):
                 predicted = model.predict(rows)
             found["labels"].append(len(labelled))

@@ -116,7 +116,8 @@ def simulate(
     protocol.check(problem, numbers)
     for name, strategy in chosen.items():
         problem.check(name, strategy)
-    place = None if folder is None else Path(folder)
+    # Processes that make runs may have been started elsewhere.
+    place = None if folder is None else Path(folder).resolve()
     jobs = [
         _Job(problem, protocol, name, strategy, seed, place)
         for seed, (name, strategy) in itertools.product(numbers, chosen.items())
@@ -130,6 +131,8 @@ def simulate(
         "strategies": {name: repr(strategy) for name, strategy in chosen.items()},
         "environment": versions(),
     }
+    if protocol.budget == protocol.pool:
+        about["full"] = _last(list(curves.values()))
     return Simulation(tuple(curves[name, seed] for name in chosen for seed in numbers), about)
 
 
@@ -184,6 +187,12 @@ def _made(jobs: Sequence[_Job], n_jobs: int) -> Iterator[Curve]:
     from joblib import Parallel, delayed
 
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(job.run)() for job in jobs)
+
+
+def _last(curves: Sequence[Curve]) -> dict[str, float]:
+    """Average what all runs end at."""
+    metrics = set.intersection(*(set(curve.metrics) for curve in curves))
+    return {name: float(np.mean([curve.metrics[name][-1] for curve in curves])) for name in sorted(metrics)}
 
 
 def _seeds(given: Any) -> list[int]:

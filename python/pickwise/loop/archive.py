@@ -10,7 +10,7 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from pickwise.loop.settings import sync_folder
+from pickwise.loop.settings import sync
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,13 +58,12 @@ def write_round(folder: Path, number: int, tables: Mapping[str, Any], about: Map
     manifest = {"round": number, **about, "files": files, "versions": versions()}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
     (unfinished / MANIFEST).write_bytes(text)
-    for path in unfinished.iterdir():
-        _sync(path)
-    sync_folder(unfinished)
+    for path in (*unfinished.iterdir(), unfinished):
+        sync(path)
     if place.exists():
         place.replace(before)
     unfinished.replace(place)
-    sync_folder(place.parent)
+    sync(place.parent)
     shutil.rmtree(before, ignore_errors=True)
     return hashlib.sha256(text).hexdigest()
 
@@ -98,10 +97,3 @@ def versions() -> dict[str, str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    import os
-
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -14,16 +14,20 @@ from pickwise.loop.archive import write_round
 from pickwise.loop.carried import shown as shown_rows
 from pickwise.loop.choosing import Known, choose
 from pickwise.loop.history import Round, State
+from pickwise.loop.ledger import read_counts
 from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
 from pickwise.loop.schema import rows
+from pickwise.loop.stopping import Standing
 from pickwise.loop.store import among, get_fact, set_fact
 from pickwise.loop.tables import round_tables
+from pickwise.strategies import Joint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
+    from pickwise.loop.stopping import Criterion
 
 WAITING = (State.planned, State.asked, State.collecting)
 """States of a round that is open."""
@@ -36,6 +40,22 @@ def last_round(context: Context, *states: State) -> Round | None:
     return rounds[-1] if rounds else None
 
 
+def reason_to_stop(
+    context: Context, limits: Sequence[Criterion], criteria: Sequence[Criterion], seconds: float
+) -> str | None:
+    """Say why the loop ends, where no round is open; None to go on."""
+    with context.store.read() as connection:
+        history, asked = read_rounds(connection), read_counts(connection).get("asked", 0)
+        reopened = get_fact(connection, "reopened")
+    if history and history[-1].state is not State.trained:
+        return None
+    # A pool that differs much is a new beginning, but no more rounds or rows are paid for.
+    recent = [each for each in history if reopened is None or each.number > reopened]
+    standing = Standing(asked=asked, seconds=seconds)
+    reasons = [each.check(history, standing) for each in limits] + [each.check(recent, standing) for each in criteria]
+    return next((why for why in reasons if why is not None), None)
+
+
 def begin(context: Context, k: int) -> list[Task]:
     """Choose up to `k` rows, plan a round of them, and ask for them."""
     last = last_round(context)
@@ -44,7 +64,7 @@ def begin(context: Context, k: int) -> list[Task]:
     with context.store.read() as connection:
         share = get_fact(connection, "new_region") or 0.0
     began = time.perf_counter()
-    chosen = choose(context, k, seed=seed, known=_known(context), new_region=share)
+    chosen = choose(context, k, seed=seed, known=_known(context, share), new_region=share)
     if not chosen.wanted:
         return []
     with context.store.write() as connection:
@@ -148,8 +168,11 @@ def task_key(number: int, row: str) -> str:
     return f"{number}/{row}"
 
 
-def _known(context: Context) -> Known:
+def _known(context: Context, new_region: float) -> Known:
     ids = [context.as_id(row) for row in context.known()]
+    strategies = context.settings.strategy, context.settings.initial_strategy
+    if not new_region and not any(isinstance(each, Joint) for each in strategies):
+        return Known(ids=ids, labelled=[])  # to merge all votes takes long, and nobody looks at them
     known = answering.labelled(context)
     taken = known.merged.is_label
     names = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]

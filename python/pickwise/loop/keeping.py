@@ -18,11 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +28,10 @@ from typing import TYPE_CHECKING, Any
 from pickwise.loop.models import ExternalModel, FunctionModel, LoopModel, SklearnModel
 from pickwise.loop.models.base import plain, read_state
 from pickwise.loop.models.estimators import untrusted_types
+from pickwise.loop.settings import sync, write_whole
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
 _MODEL, _CARD, _DEPLOYED = "model.json", "README.md", "deployed.json"
@@ -97,10 +97,10 @@ class ModelStore:
         try:
             description = _write(unfinished, name, model, card)
             for path in unfinished.rglob("*"):
-                _sync(path)
+                sync(path)
             # Last, so that a folder that has it is complete.
-            _write_file(unfinished / _MODEL, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False))
-            _sync(unfinished)
+            text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
+            write_whole(unfinished / _MODEL, f"{text}\n".encode())
             _replace(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -258,14 +258,8 @@ class ModelStore:
         return chain
 
     def _write_chain(self, chain: list[dict[str, Any]]) -> None:
-        path = self._folder / _DEPLOYED
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            _write_file(unfinished, json.dumps({**chain[-1], "previous": chain[:-1]}, indent=2, ensure_ascii=False))
-            unfinished.replace(path)
-            _sync(path.parent)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        text = json.dumps({**chain[-1], "previous": chain[:-1]}, indent=2, ensure_ascii=False)
+        write_whole(self._folder / _DEPLOYED, f"{text}\n".encode())
 
 
 def _write(folder: Path, name: str, model: LoopModel, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,7 +301,7 @@ def _replace(unfinished: Path, folder: Path) -> None:
         if aside.exists():
             aside.rename(folder)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -348,21 +342,6 @@ def _aside(folder: Path) -> Path:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _write_file(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file, or the names in a folder, survive a loss of power."""
-    with suppress(PermissionError):  # Windows opens no folders
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def model_card(description: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ def make(
     folder = Path(path)
     _refuse_existing(folder)
     task = cast("Task", one_of(told["task"], "task", tuple(METRICS)))
+    measured_on = _as_evaluation(evaluation)
     id_column, columns = told["id"], told["columns"]
     data = None if pool is None else open_data(pool, ids=ids, id=id_column, columns=columns)
     learner = as_loop_model(model, task)
@@ -93,7 +94,7 @@ def make(
         # The settings come last: a folder without them is no project yet.
         settings.write(folder)
         context = Context(folder, settings, store, ModelStore(folder), data, embeddings, learner)
-        context.annotator, context.evaluation = annotator, _as_evaluation(evaluation)
+        context.annotator, context.evaluation = annotator, measured_on
         return context, held.pop_all()
 
 
@@ -103,6 +104,7 @@ def reopen(
     """Open a project, and return what it works with, and what is to be closed at its end; see `Project.open`."""
     folder = Path(path)
     settings = Settings.read(folder)
+    measured_on = _as_evaluation(evaluation)
     store = _store(folder, settings)
     with ExitStack() as held:
         held.callback(store.close)
@@ -124,7 +126,7 @@ def reopen(
         given = found_path(folder, settings.embeddings) if embeddings is None else embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
         context.annotator = _file_annotator(folder, settings) if annotator is None else annotator
-        context.evaluation = _as_evaluation(evaluation)
+        context.evaluation = measured_on
         training.recover(context)
         return context, held.pop_all()
 

@@ -11,8 +11,8 @@ from pickwise.loop.history import Round, State
 from pickwise.loop.joined import JoinedProject
 from pickwise.loop.making import join, make, reopen
 from pickwise.loop.models.external import ExternalModel
-from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
-from pickwise.loop.store import get_fact, set_fact
+from pickwise.loop.stopping import Budget, Criterion, Rounds
+from pickwise.loop.store import set_fact
 from pickwise.options import as_count
 
 if TYPE_CHECKING:
@@ -439,23 +439,17 @@ class Project(JoinedProject):
         limits: list[Criterion] = [] if rounds is None else [Rounds(rounds)]
         if settings.budget is not None:
             limits.append(Budget(settings.budget))
-        with self._context.store.read() as connection:
-            reopened = get_fact(connection, "reopened") or -1
         began = time.monotonic()
-        while True:
-            last = last_round(self._context)
-            if last is None or last.state is State.trained:
-                standing = Standing(asked=self.status().asked, seconds=time.monotonic() - began)
-                history = self.history()
-                # A pool that differs much is a new beginning, but no more rounds or rows are paid for.
-                recent = [each for each in history if each.number > reopened]
-                why = next((why for each in limits if (why := each.check(history, standing)) is not None), None)
-                why = why or next((why for each in criteria if (why := each.check(recent, standing)) is not None), None)
-                if why is not None:
-                    return self._stopped(why)
+        while (why := driving.reason_to_stop(self._context, limits, criteria, time.monotonic() - began)) is None:
             if self.step() is None:
                 left = self.status().open
-                return f"{left} rows have no answer yet" if left else self._stopped("no row is left to ask for")
+                if left:
+                    return f"{left} rows have no answer yet"
+                why = "no row is left to ask for"
+                break
+        with self._context.store.write() as connection:
+            set_fact(connection, "stopped", why)
+        return why
 
     def replace_pool(self, pool: Any, *, ids: Any = None, embeddings: Any = None) -> Drift | None:
         """Take another pool, or more of the same, and compare it with the one before.
@@ -524,8 +518,3 @@ class Project(JoinedProject):
         from pickwise.loop.seeding import seed
 
         return seed(self._context, labels, held_out=held_out)
-
-    def _stopped(self, why: str) -> str:
-        with self._context.store.write() as connection:
-            set_fact(connection, "stopped", why)
-        return why
