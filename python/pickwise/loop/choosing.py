@@ -11,7 +11,7 @@ from pickwise.gathering import as_matrix, names_columns, open_embeddings
 from pickwise.loop.models.external import ExternalModel
 from pickwise.ranking import Request
 from pickwise.selection import select
-from pickwise.strategies import BatchBALD, Joint, KCenter, Ranking, Strategy
+from pickwise.strategies import BatchBALD, Joint, KCenter, Random, Ranking, Strategy
 from pickwise.strategies.base import as_option
 from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY, greedy_xy, greedy_y
 
@@ -247,18 +247,10 @@ def _is_exhausted(data: PoolData, known: Known) -> bool:
 
 def _far(scene: Scene, k: int, seed: int, known: Known) -> Selection | None:
     """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
-    try:
-        return select_rows(scene, KCenter(), k, seed, known)
-    except TypeError as error:
-        if not str(error).startswith("embeddings: "):
-            raise
-        return select_rows(scene, _random(), k, seed, known)
-
-
-def _random() -> Strategy:
-    from pickwise.strategies import resolve
-
-    return resolve("random")
+    is_measurable = (
+        scene.embeddings is not None or _embeds(scene) or (scene.data is not None and _is_matrix(scene.data.rows))
+    )
+    return select_rows(scene, KCenter() if is_measurable else Random(), k, seed, known)
 
 
 def _without_table(options: dict[str, Any], data: PoolData) -> dict[str, Any]:
