@@ -216,18 +216,17 @@ def _embeds(scene: Scene) -> bool:
 
 def _is_matrix(rows: Any) -> bool:
     """Whether rows can stand for their own embeddings."""
-    return getattr(rows, "ndim", 0) == 2 and getattr(rows, "dtype", None) in (np.float16, np.float32, np.float64)
+    return isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in (np.float16, np.float32, np.float64)
 
 
 def _embeddings(scene: Scene, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
     if scene.embeddings is not None:
         return _read(scene.embeddings, data)
-    if scene.model is not None and scene.model.can_embed and scene.has_learnt:
+    if scene.model is not None and _embeds(scene):
         return np.concatenate([scene.model.embed(rows) for rows in data.inputs()])
-    rows = data.rows
-    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in (np.float16, np.float32, np.float64):
-        return rows
+    if _is_matrix(data.rows):
+        return data.rows
     raise TypeError(
         f"embeddings: expected some with {strategy.name}, got none; give them to Project.create, or a model with embed"
     )
