@@ -120,7 +120,8 @@ def test_null_in_lists_and_ids(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     for kind in (pa.list_(pa.float32()), pa.list_(pa.float32(), CLASSES)):
         pq.write_table(pa.table({"p": pa.array([*rows[:6], None, *rows[7:]], kind)}), path)
-        with pytest.raises(ValueError, match=r"p\.parquet: column 'p': row 6 is null"):
+        # Some versions of pyarrow, such as 25, cannot read a null among lists of one size at all.
+        with pytest.raises(ValueError, match=r"p\.parquet: (column 'p': row 6 is null|not a readable .* lists to be)"):
             pw.select(path, 1)
         pq.write_table(pa.table({"p": pa.array([*rows[:6], [0.5, None, 0.2, 0.3], *rows[7:]], kind)}), path)
         with pytest.raises(ValueError, match=r"p\.parquet: column 'p': row 6 holds a null"):
