@@ -499,16 +499,15 @@ def test_two_that_make_a_project_in_one_folder_do_not_remove_each_others_databas
 
 
 def test_manifests_are_a_chain(tmp_path):
-    from pickwise.loop.archive import verify
-
     with made(tmp_path / "p") as project:
         project.run(rounds=3)
-    assert verify(tmp_path / "p") == []
+        assert project.verify() == []
     path = tmp_path / "p" / "rounds" / "0002" / "manifest.json"
     path.write_text(path.read_text().replace('"seed": ', '"seed": 1'))
-    assert verify(tmp_path / "p") == ["rounds/0003/manifest.json: changed, or the manifest before it"]
-    (path.parent / "labels.parquet").unlink()
-    assert "rounds/0002/labels.parquet: missing" in verify(tmp_path / "p")
+    with pw.Project.join(tmp_path / "p") as joined:
+        assert joined.verify() == ["rounds/0003/manifest.json: changed, or the manifest before it"]
+        (path.parent / "labels.parquet").unlink()
+        assert "rounds/0002/labels.parquet: missing" in joined.verify()
 
 
 def test_what_a_killed_create_left_is_made_anew(tmp_path):

@@ -516,3 +516,16 @@ def test_a_round_that_is_open_is_not_left_behind(project):
         project.relabel([tasks[0].id])
     with pytest.raises(RuntimeError, match="fit: expected labels"):
         project.fit()
+
+
+def test_the_least_probable_label_is_the_wrong_one(project):
+    with pytest.raises(ValueError, match="label_quality: expected a model"):
+        project.label_quality()
+    wrong = int(np.abs(X.sum(1)).argmax())
+    project.seed({row: WRONG[name] if row == wrong else name for row, name in enumerate(TRUTH)})
+    project.fit()
+    found = project.label_quality()
+    assert len(found) == ROWS
+    assert min(found, key=found.get) == wrong
+    p = project.model.predict_proba(X[wrong : wrong + 1])[0]
+    assert found[wrong] == pytest.approx(p[list(project.model.classes_).index(WRONG[TRUTH[wrong]])])

@@ -456,3 +456,13 @@ def _is_plain(dtype: Any) -> bool:
 def _described(x: object) -> str:
     kind = type(x)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def as_objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    """Keep Python values as they are in an array: 1 beside "one" does not become "1", and lists stay lists."""
+    if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 1:
+        return values
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array

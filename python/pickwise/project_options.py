@@ -111,8 +111,8 @@ PoolPath = Annotated[
         "--pool",
         metavar="PATH",
         show_default=False,
-        help="The rows: an .npy file, or Parquet files, a folder, a URL or a quoted glob. The path is remembered as it "
-        "is written here.",
+        help="The rows: an .npy file, or Parquet files, a folder, a URL or a quoted glob. A relative path is "
+        "remembered as seen from the project.",
     ),
 ]
 PoolId = Annotated[

@@ -17,7 +17,7 @@ from pickwise.evaluate.curves import METRICS, Curve
 from pickwise.evaluate.learners import Asked, Learner, as_learner, is_of_committee
 from pickwise.evaluate.measures import balance, diversity, measures
 from pickwise.loop.choosing import Known, Scene, select_rows
-from pickwise.loop.data import ArrayData
+from pickwise.loop.data import ArrayData, is_float_matrix
 from pickwise.loop.models.base import plain_scalar
 from pickwise.options import as_count
 from pickwise.strategies import Given, Joint
@@ -366,9 +366,8 @@ def _test_rows(test: Any, rows: int) -> int | tuple[int, ...]:
 
 def _points(rows: Any, count: int, *, given: bool) -> NDArray[Any] | None:
     """Read embeddings, those that were given, or rows that can stand for them."""
-    is_matrix = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f"
     if not given:
-        return rows if is_matrix and np.isfinite(rows).all() else None
+        return rows if is_float_matrix(rows) and np.isfinite(rows).all() else None
     points = np.asarray(rows)
     if points.ndim != 2 or len(points) != count or points.dtype.kind not in "fiu":
         raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import select
 
 from pickwise.annotators.base import KINDS, Annotation
+from pickwise.arrays import as_objects
 from pickwise.loop.history import State
 from pickwise.loop.ledger import (
     LABELS,
@@ -30,6 +31,7 @@ from pickwise.loop.store import among, get_fact, is_storable, set_fact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from pickwise.annotators.base import RowId
@@ -56,6 +58,14 @@ class Labelled:
     merged: Merged
     votes: Votes
     heard: list[RowId]
+
+    @property
+    def learnable(self) -> tuple[list[RowId], NDArray[np.object_]]:
+        """The rows that a model may learn from, and their labels: without those that are in no class."""
+        taken = self.merged.is_label
+        return [name for name, is_label in zip(self.ids, taken.tolist(), strict=True) if is_label], self.merged.labels[
+            taken
+        ]
 
 
 def collect(context: Context) -> Recorded:
@@ -255,7 +265,7 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
     heard = Votes(
         np.array([place[each.row] for each in found], np.int64),
         np.array([each.annotator for each in found], dtype=object),
-        _objects([decode_label(each.label) for each in found]),
+        as_objects([decode_label(each.label) for each in found]),
         np.array([each.kind for each in found], dtype=object),
         np.array([np.nan if each.seconds is None else each.seconds for each in found], np.float64),
     )
@@ -285,18 +295,11 @@ def seen_classes(heard: Votes, task: str) -> list[Any] | None:
 
 def open_asks(connection: Connection) -> dict[int, list[Any]]:
     """Read what rounds still wait for."""
-    waiting = (State.planned, State.asked, State.collecting)
     return {
         each.number: read_asks(connection, each.number, "open")
         for each in read_rounds(connection)
-        if each.state in waiting
+        if each.state.is_open
     }
-
-
-def _objects(values: list[Any]) -> Any:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _sum(one: Recorded, other: Recorded) -> Recorded:

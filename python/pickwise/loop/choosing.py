@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pickwise.loop.data import PoolData
     from pickwise.loop.models.base import LoopModel
     from pickwise.result import Selection
+
+
+Wanted: TypeAlias = tuple[str, float, str]
+"""A row, its score, and why it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +74,9 @@ class Scene:
     id: str | None = None
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Rows, best first, and what they were chosen by."""
-
-    selection: Selection | None
-    strategy: dict[str, Any]
-    wanted: list[tuple[str, float, str]]
-
-
-def choose(context: Context, k: int, *, seed: int, known: Known, new_region: float = 0.0) -> Chosen:
+def choose(
+    context: Context, k: int, *, seed: int, known: Known, new_region: float = 0.0
+) -> tuple[dict[str, Any], list[Wanted]]:
     """Choose up to `k` rows of the pool.
 
     Parameters
@@ -91,6 +88,13 @@ def choose(context: Context, k: int, *, seed: int, known: Known, new_region: flo
     known : Known
     new_region : float
         The share of rows that are chosen for being far from all labelled ones.
+
+    Returns
+    -------
+    strategy : dict
+        How they were chosen, as JSON can hold it.
+    wanted : list of (row, score, why)
+        Best first; empty where no row is left.
     """
     settings = context.settings
     is_first = _is_first(context)
@@ -103,21 +107,18 @@ def choose(context: Context, k: int, *, seed: int, known: Known, new_region: flo
     )
     strategy = settings.initial_strategy if is_first else settings.strategy
     reserved = round(k * new_region)
-    ids, wanted, selection = list(known.ids), [], None
+    ids, wanted = list(known.ids), list[Wanted]()
     written: dict[str, Any] = _written(strategy)
-    far = None
-    if reserved:
-        far = _far(scene, reserved, seed, known)
+    far = _far(scene, reserved, seed, known) if reserved else None
     if far is not None:
-        wanted += [(context.as_row(name), float(score), "new region") for name, score in _pairs(far)]
+        wanted += _wanted(context, far, "new region")
         ids += list(far)
         written["new_region"] = {"share": new_region, "strategy": _written(far.strategy)}
-    if k > len(wanted):
-        selection = select_rows(scene, strategy, k - len(wanted), seed, replace(known, ids=ids))
+    left = k - len(wanted)
+    selection = select_rows(scene, strategy, left, seed, replace(known, ids=ids)) if left else None
     if selection is not None:
-        why = "initial" if is_first else "selected"
-        wanted += [(context.as_row(name), float(score), why) for name, score in _pairs(selection)]
-    return Chosen(selection, written, wanted)
+        wanted += _wanted(context, selection, "initial" if is_first else "selected")
+    return written, wanted
 
 
 def _is_first(context: Context) -> bool:
@@ -214,18 +215,13 @@ def _embeds(scene: Scene) -> bool:
     return scene.model is not None and scene.model.can_embed and scene.has_learnt
 
 
-def _is_matrix(rows: Any) -> bool:
-    """Whether rows can stand for their own embeddings."""
-    return isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in (np.float16, np.float32, np.float64)
-
-
 def _embeddings(scene: Scene, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
     if scene.embeddings is not None:
         return _read(scene.embeddings, data)
     if scene.model is not None and _embeds(scene):
         return np.concatenate([scene.model.embed(rows) for rows in data.inputs()])
-    if _is_matrix(data.rows):
+    if data.is_matrix:
         return data.rows
     raise TypeError(
         f"embeddings: expected some with {strategy.name}, got none; give them to Project.create, or a model with embed"
@@ -246,9 +242,7 @@ def _is_exhausted(data: PoolData, known: Known) -> bool:
 
 def _far(scene: Scene, k: int, seed: int, known: Known) -> Selection | None:
     """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
-    is_measurable = (
-        scene.embeddings is not None or _embeds(scene) or (scene.data is not None and _is_matrix(scene.data.rows))
-    )
+    is_measurable = scene.embeddings is not None or _embeds(scene) or (scene.data is not None and scene.data.is_matrix)
     return select_rows(scene, KCenter() if is_measurable else Random(), k, seed, known)
 
 
@@ -262,9 +256,10 @@ def _written(strategy: Strategy) -> dict[str, Any]:
     return {"strategy": option} if isinstance(option, str) else option
 
 
-def _pairs(selection: Selection) -> list[tuple[Any, float]]:
+def _wanted(context: Context, selection: Selection, why: str) -> list[Wanted]:
+    """Write a selection down; no database takes an infinite score, which the first of all picks may have."""
     scores = np.nan_to_num(selection.scores, posinf=np.finfo(float).max, neginf=np.finfo(float).min)
-    return list(zip(selection, scores.tolist(), strict=True))
+    return [(context.as_row(name), score, why) for name, score in zip(selection, scores.tolist(), strict=True)]
 
 
 def _as_ids(ids: Sequence[RowId]) -> Any:

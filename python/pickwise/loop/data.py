@@ -85,6 +85,11 @@ class PoolData(ABC):
     def unknown(self, ids: Sequence[RowId]) -> list[RowId]:
         """Return ids that are not in the pool."""
 
+    @property
+    def is_matrix(self) -> bool:
+        """Whether rows can stand for their own embeddings."""
+        return is_float_matrix(self.rows)
+
     def positions(self, ids: Sequence[RowId]) -> NDArray[np.int64] | None:  # noqa: ARG002
         """Return where rows are, if that is known without reading the pool."""
         return None
@@ -319,6 +324,11 @@ def _are_files(pool: Any) -> bool:
     if is_path_like(pool) and isinstance(pool, (list, tuple)):
         return all(os.fspath(name).lower().endswith(KINDS) for name in pool)
     return is_path_like(pool)
+
+
+def is_float_matrix(rows: Any) -> bool:
+    """Whether rows can stand for their own embeddings."""
+    return isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in (np.float16, np.float32, np.float64)
 
 
 def as_input(batch: Any) -> Any:

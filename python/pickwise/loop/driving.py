@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from pickwise.loop.context import Context
     from pickwise.loop.stopping import Criterion
 
-WAITING = (State.planned, State.asked, State.collecting)
-"""States of a round that is open."""
-
 
 def last_round(context: Context, *states: State) -> Round | None:
     """Read the last round, or the last of those in some states."""
@@ -64,12 +61,12 @@ def begin(context: Context, k: int) -> list[Task]:
     with context.store.read() as connection:
         share = get_fact(connection, "new_region") or 0.0
     began = time.perf_counter()
-    chosen = choose(context, k, seed=seed, known=_known(context, share), new_region=share)
-    if not chosen.wanted:
+    strategy, wanted = choose(context, k, seed=seed, known=_known(context, share), new_region=share)
+    if not wanted:
         return []
     with context.store.write() as connection:
         pool = get_fact(connection, "fingerprint")
-        plan(connection, number, chosen.strategy, seed=seed, pool=pool, wanted=chosen.wanted)
+        plan(connection, number, strategy, seed=seed, pool=pool, wanted=wanted)
         change(connection, number, seconds={"selecting": time.perf_counter() - began})
         if share:
             set_fact(connection, "new_region", 0.0)
@@ -119,7 +116,7 @@ def open_tasks(context: Context) -> list[Task]:
 def close(context: Context) -> None:
     """Wait for no more answers to the last round, write its files, and note that it is closed."""
     last = last_round(context)
-    if last is None or last.state not in (State.asked, State.collecting):
+    if last is None or not last.state.awaits_answers:
         raise RuntimeError("close_round: expected a round that waits for answers, got none; ask() begins one")
     number = last.number
     with context.store.write() as connection:
@@ -173,10 +170,8 @@ def _known(context: Context, new_region: float) -> Known:
     strategies = context.settings.strategy, context.settings.initial_strategy
     if not new_region and not any(isinstance(each, Joint) for each in strategies):
         return Known(ids=ids, labelled=[])  # to merge all votes takes long, and nobody looks at them
-    known = answering.labelled(context)
-    taken = known.merged.is_label
-    names = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
-    targets = known.merged.labels[taken].astype(np.float64) if context.settings.task == "regression" else None
+    names, labels = answering.labelled(context).learnable
+    targets = labels.astype(np.float64) if context.settings.task == "regression" else None
     return Known(ids=ids, labelled=names, targets=targets)
 
 

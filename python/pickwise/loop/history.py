@@ -7,8 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+
+
+LESS_IS_BETTER = ("log_loss", "mae", "changed", "delta_f", "uncertainty")
+"""Metrics of which a lower one is better."""
 
 
 class State(StrEnum):
@@ -19,6 +23,16 @@ class State(StrEnum):
     collecting = "collecting"  # the first answer is here
     closed = "closed"  # no more answers are waited for; the files of the round are written
     trained = "trained"  # a model has learnt from it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the round has not all its answers yet."""
+        return self is State.planned or self.awaits_answers
+
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether the annotator has the rows."""
+        return self in (State.asked, State.collecting)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +82,10 @@ class Round:
     closed_at: datetime | None = None
     trained_at: datetime | None = None
     model: str | None = None
+
+
+def best_round(rounds: Iterable[Round], metric: str) -> Round | None:
+    """Return the round whose model is the best by a metric, the first of equals; None where none was measured."""
+    sign = 1 if metric in LESS_IS_BETTER else -1
+    measured = [each for each in rounds if metric in each.metrics]
+    return min(measured, key=lambda each: (sign * each.metrics[metric], each.number), default=None)

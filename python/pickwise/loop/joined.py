@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pickwise.loop import answering, driving
+from pickwise.loop.archive import verify
 from pickwise.loop.drift import Drift
 from pickwise.loop.rounds import read_rounds
 from pickwise.loop.store import get_fact
@@ -117,6 +118,16 @@ class JoinedProject:
         """
         return self.labels().write(Path(path))
 
+    def verify(self) -> list[str]:
+        """Compare the files of all closed rounds with their manifests, and each manifest with the one before.
+
+        Returns
+        -------
+        list of str
+            What was changed or is missing; empty where all is as it was written.
+        """
+        return verify(self.folder)
+
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write what there is to know about the project into one HTML file.
 
@@ -143,9 +154,8 @@ class JoinedProject:
     def __getattr__(self, name: str) -> Any:
         from pickwise.loop.project import Project
 
-        if name.startswith("_") or not hasattr(Project, name):
+        if name.startswith("_") or isinstance(self, Project) or not hasattr(Project, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
         raise AttributeError(
             f"{name}: expected a project that was opened, got one that was joined; Project.open drives it"
         )

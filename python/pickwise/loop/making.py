@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -28,25 +28,27 @@ if TYPE_CHECKING:
     from pickwise.strategies import Strategy
 
 
-def make(
-    path: Any,
-    pool: Any,
-    *,
-    model: Any,
-    annotator: Any,
-    ids: Any,
-    embeddings: Any,
-    evaluation: Any,
-    told: Mapping[str, Any],
-) -> tuple[Context, ExitStack]:
+@dataclass(frozen=True)
+class Objects:
+    """What no file holds, so that it is handed over whenever a project is opened; see `Project.create`."""
+
+    pool: Any
+    model: Any
+    annotator: Annotator | None
+    ids: Any
+    embeddings: Any
+    evaluation: Any
+
+
+def make(path: Any, objects: Objects, told: Mapping[str, Any]) -> tuple[Context, ExitStack]:
     """Make a project, and return what it works with, and what is to be closed at its end; see `Project.create`."""
     folder = Path(path)
     _refuse_existing(folder)
     task = cast("Task", one_of(told["task"], "task", tuple(METRICS)))
-    measured_on = _as_evaluation(evaluation)
+    measured_on = _as_evaluation(objects.evaluation)
     id_column, columns = told["id"], told["columns"]
-    data = None if pool is None else open_data(pool, ids=ids, id=id_column, columns=columns)
-    learner = as_loop_model(model, task)
+    data = None if objects.pool is None else open_data(objects.pool, ids=objects.ids, id=id_column, columns=columns)
+    learner = as_loop_model(objects.model, task)
     if data is None and learner.trains:
         raise TypeError(f"pool: expected the rows that {learner.name} learns from, got None")
     given = {name: value for name, value in told.items() if value is not None}
@@ -63,10 +65,10 @@ def make(
         given["until"] = given["until"].to_dict()
     settings = Settings(
         name=folder.resolve().name,
-        ids=_id_type(data, ids),
-        pool=kept_path(folder, pool),
-        embeddings=kept_path(folder, embeddings),
-        model=_as_table(model),
+        ids=_id_type(data, objects.ids),
+        pool=kept_path(folder, objects.pool),
+        embeddings=kept_path(folder, objects.embeddings),
+        model=_as_table(objects.model),
         **given,
     )
     fingerprint = None if data is None else data.fingerprint()
@@ -93,39 +95,37 @@ def make(
             log(connection, "created", "created", body={"pool": fingerprint, "name": settings.name})
         # The settings come last: a folder without them is no project yet.
         settings.write(folder)
-        context = Context(folder, settings, store, ModelStore(folder), data, embeddings, learner)
-        context.annotator, context.evaluation = annotator, measured_on
+        context = Context(folder, settings, store, ModelStore(folder), data, objects.embeddings, learner)
+        context.annotator, context.evaluation = objects.annotator, measured_on
         return context, held.pop_all()
 
 
-def reopen(
-    path: Any, pool: Any, *, model: Any, annotator: Any, ids: Any, embeddings: Any, evaluation: Any
-) -> tuple[Context, ExitStack]:
+def reopen(path: Any, objects: Objects) -> tuple[Context, ExitStack]:
     """Open a project, and return what it works with, and what is to be closed at its end; see `Project.open`."""
     folder = Path(path)
     settings = Settings.read(folder)
-    measured_on = _as_evaluation(evaluation)
+    measured_on = _as_evaluation(objects.evaluation)
     store = _store(folder, settings)
     with ExitStack() as held:
         held.callback(store.close)
         held.push(store.lead(folder))
         store.check()
-        rows = found_path(folder, settings.pool) if pool is None else pool
-        learner = as_loop_model(settings.model if model is None else model, settings.task)
+        rows = found_path(folder, settings.pool) if objects.pool is None else objects.pool
+        learner = as_loop_model(settings.model if objects.model is None else objects.model, settings.task)
         if rows is None and learner.trains:
             raise TypeError(
                 "pool: expected the rows, which project.toml has no path of, got None; pass them to Project.open"
             )
-        data = None if rows is None else open_data(rows, ids=ids, id=settings.id, columns=settings.columns)
+        data = None if rows is None else open_data(rows, ids=objects.ids, id=settings.id, columns=settings.columns)
         if data is not None:
             _refuse_other_pool(store, data)
-        moved = kept_path(folder, pool)
+        moved = kept_path(folder, objects.pool)
         if moved is not None and moved != settings.pool:
             settings = settings.changed(pool=moved)
             settings.write(folder)
-        given = found_path(folder, settings.embeddings) if embeddings is None else embeddings
+        given = found_path(folder, settings.embeddings) if objects.embeddings is None else objects.embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
-        context.annotator = _file_annotator(folder, settings) if annotator is None else annotator
+        context.annotator = _file_annotator(folder, settings) if objects.annotator is None else objects.annotator
         context.evaluation = measured_on
         training.recover(context)
         return context, held.pop_all()

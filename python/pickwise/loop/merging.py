@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from pickwise.annotators.base import KINDS
+from pickwise.arrays import as_objects
 from pickwise.options import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ class Votes:
         if rows.ndim != 1 or not (rows.dtype.kind in "iu" or rows.size == 0):
             raise ValueError(f"rows: expected integers in one dimension, got {rows.dtype} of shape {rows.shape}")
         columns = {"rows": rows.astype(np.int64, copy=False), "annotators": np.asarray(self.annotators)}
-        columns["labels"] = _objects(self.labels)
+        columns["labels"] = as_objects(self.labels)
         if self.kinds is not None:
             columns["kinds"] = np.asarray(self.kinds)
             if unknown := set(columns["kinds"].tolist()) - set(KINDS):
@@ -234,16 +235,6 @@ def merge(
     return _elected(ballot, *majority(ballot), "majority")
 
 
-def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
-    """Make an array of objects, whose items may be lists."""
-    if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 1:
-        return values
-    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    array = np.empty(len(items), object)
-    array[:] = items
-    return array
-
-
 def coded(values: Collection[Any]) -> NDArray[np.int64]:
     """Return the number of each value in the order of their texts; to hash objects is quicker than to sort them."""
     return _codes_of(values, {name: code for code, name in enumerate(sorted(set(values), key=str))})
@@ -301,7 +292,7 @@ def _elected(
     reason: str | None = None,
 ) -> Merged:
     agree = np.bincount(ballot.position[ballot.codes == won[ballot.position]], minlength=len(won))
-    labels = _objects([*ballot.classes, None])[won]
+    labels = as_objects([*ballot.classes, None])[won]
     is_label = won < len(ballot.classes)
     return Merged(ballot.rows, labels, is_label, confidence, agree / ballot.n_votes, ballot.n_votes, method, reason)
 
@@ -476,8 +467,8 @@ def _label_sets(heard: Votes, classes: Sequence[Hashable] | None) -> Merged:
     same = is_label & (hits == length) & (length == sizes[position])
     agreement = np.where(none, against, np.bincount(position[same], minlength=len(rows))) / n_votes
     confidence[none] = agreement[none]
-    names, ends = _objects(index)[code[yes]].tolist(), np.cumsum(sizes)
+    names, ends = as_objects(index)[code[yes]].tolist(), np.cumsum(sizes)
     labels = [names[end - count : end] for end, count in zip(ends.tolist(), sizes.tolist(), strict=True)]
-    merged = _objects(labels)
+    merged = as_objects(labels)
     merged[none] = None
     return Merged(rows, merged, ~none, confidence, agreement, n_votes, "majority")

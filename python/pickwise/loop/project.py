@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from pickwise.loop import answering, driving, training
-from pickwise.loop.driving import WAITING, last_round
-from pickwise.loop.history import Round, State
+from pickwise.loop import answering, changing, driving, seeding, training
+from pickwise.loop.driving import last_round
+from pickwise.loop.history import Round, State, best_round
+from pickwise.loop.hooks import run_hooks
 from pickwise.loop.joined import JoinedProject
-from pickwise.loop.making import join, make, reopen
+from pickwise.loop.making import Objects, join, make, reopen
 from pickwise.loop.models.external import ExternalModel
 from pickwise.loop.stopping import Budget, Criterion, Rounds
 from pickwise.loop.store import set_fact
@@ -42,8 +43,7 @@ class Project(JoinedProject):
     >>> import pickwise as pw
     >>> from pickwise.annotators import SimulatedAnnotators
     >>> from sklearn.linear_model import LogisticRegression
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.normal(size=(500, 4))
+    >>> x = np.random.default_rng(0).normal(size=(500, 4))
     >>> truth = np.where(x[:, 0] > 0, "spam", "ham")
     >>> folder = tempfile.TemporaryDirectory()
     >>> project = pw.Project.create(
@@ -52,10 +52,8 @@ class Project(JoinedProject):
     ... )
     >>> project.run(rounds=4)
     '4 of 4 rounds are done'
-    >>> project.history()[-1].metrics["accuracy"] > 0.9
-    True
-    >>> project.status().labelled
-    80
+    >>> project.status().labelled, project.history()[-1].metrics["accuracy"] > 0.9
+    (80, True)
     >>> project.close(); folder.cleanup()
     """
 
@@ -176,14 +174,8 @@ class Project(JoinedProject):
             "drift_share": drift_share,
             "database": database,
         }
-        beside = {
-            "model": model,
-            "annotator": annotator,
-            "ids": ids,
-            "embeddings": embeddings,
-            "evaluation": evaluation,
-        }
-        return cls(*make(path, pool, told=told, **beside), hooks=hooks)
+        objects = Objects(pool, model, annotator, ids, embeddings, evaluation)
+        return cls(*make(path, objects, told), hooks=hooks)
 
     @classmethod
     def open(
@@ -221,14 +213,7 @@ class Project(JoinedProject):
         ValueError
             If the pool is another one than before, or the database is of a newer version.
         """
-        beside = {
-            "model": model,
-            "annotator": annotator,
-            "ids": ids,
-            "embeddings": embeddings,
-            "evaluation": evaluation,
-        }
-        return cls(*reopen(path, pool, **beside), hooks=hooks)
+        return cls(*reopen(path, Objects(pool, model, annotator, ids, embeddings, evaluation)), hooks=hooks)
 
     @staticmethod
     def join(path: str | os.PathLike[str]) -> JoinedProject:
@@ -269,7 +254,7 @@ class Project(JoinedProject):
             For a row that is not in the pool, is held out or has two labels, and for what is no label; then nothing is
             recorded.
         """
-        return self._given(labels, held_out=False)
+        return seeding.seed(self._context, labels, held_out=False)
 
     def hold_out(self, labels: Any) -> Recorded:
         """Record labels of rows that models are measured on; they are never asked for, and no model learns from them.
@@ -283,7 +268,7 @@ class Project(JoinedProject):
         ValueError
             For rows that were asked for or labelled, which models have learnt from.
         """
-        return self._given(labels, held_out=True)
+        return seeding.seed(self._context, labels, held_out=True)
 
     def ask(self, k: int | None = None) -> list[Task]:
         """Begin a round: choose rows, and ask the annotator for their labels.
@@ -328,6 +313,23 @@ class Project(JoinedProject):
         self._refuse_open(last_round(self._context))
         return driving.begin_again(self._context, ids)
 
+    def label_quality(self) -> dict[RowId, float]:
+        """Return how probable the model finds the label of each row, 0 to 1; the lowest are the likeliest mistakes.
+
+        It is the self-confidence of confident learning (Northcutt, Jiang & Chuang, 2021). A model has learnt from these
+        labels and so finds them more probable than they are: the order tells more than the numbers.
+
+        Returns
+        -------
+        dict of int or str to float
+
+        Raises
+        ------
+        ValueError
+            Where no model of single classes has learnt yet.
+        """
+        return training.qualities(self._context)
+
     def collect(self) -> Recorded:
         """Fetch the answers of the annotator, and close the round if it has them all.
 
@@ -340,7 +342,7 @@ class Project(JoinedProject):
             context.annotator.push(self.tasks())
         done = answering.collect(context)
         last = last_round(context)
-        if last is not None and last.state in (State.asked, State.collecting) and last.answered >= last.asked:
+        if last is not None and last.state.awaits_answers and last.answered >= last.asked:
             driving.close(context)
         return done
 
@@ -373,9 +375,7 @@ class Project(JoinedProject):
                 raise TypeError("predictions: expected None with a model that is trained here")
             context.model.hand_over(predictions)
             if last_round(context) is None:
-                from pickwise.loop.seeding import begin
-
-                begin(context)
+                seeding.begin(context)
         last = last_round(context, State.closed, State.trained)
         if last is None:
             raise RuntimeError(
@@ -384,8 +384,6 @@ class Project(JoinedProject):
         training.learn(context, last.number)
         ended = next(each for each in self.history() if each.number == last.number)
         if self._hooks:
-            from pickwise.loop.hooks import run_hooks
-
             run_hooks(self._hooks, self, ended)
         return ended
 
@@ -412,7 +410,7 @@ class Project(JoinedProject):
             if not self.ask():
                 return None
             last = last_round(context)
-        if last is not None and last.state in (State.asked, State.collecting):
+        if last is not None and last.state.awaits_answers:
             self.collect()
             last = last_round(context)
         return self.fit() if last is not None and last.state is State.closed else None
@@ -475,9 +473,7 @@ class Project(JoinedProject):
             If ids are of another type, or rows that are known by their positions would be others.
         """
         self._refuse_open(last_round(self._context))
-        from pickwise.loop.changing import replace_pool
-
-        return replace_pool(self._context, pool, ids=ids, embeddings=embeddings)
+        return changing.replace_pool(self._context, pool, ids=ids, embeddings=embeddings)
 
     def promote(self, number: int | None = None) -> str:
         """Deploy the model of a round: `deployed.json` names it from now on.
@@ -493,12 +489,11 @@ class Project(JoinedProject):
             The name of the model.
         """
         rounds = [each for each in self.history() if each.model is not None]
-        chosen = number if number is not None else training.best_round(self._context, rounds)
-        if chosen is None and rounds:
-            chosen = rounds[-1].number
-        if chosen is None:
-            raise ValueError("promote: expected a model that has learnt, got none; fit() one first")
-        name = f"round-{chosen:04}"
+        if number is None:
+            if not rounds:
+                raise ValueError("promote: expected a model that has learnt, got none; fit() one first")
+            number = (best_round(rounds, self.settings.metric) or rounds[-1]).number
+        name = f"round-{number:04}"
         self._context.models.promote(name)
         return name
 
@@ -507,14 +502,8 @@ class Project(JoinedProject):
         return self._context.models.rollback()
 
     def _refuse_open(self, last: Round | None) -> None:
-        if last is not None and last.state in WAITING:
+        if last is not None and last.state.is_open:
             raise RuntimeError(
                 f"round {last.number}: {last.asked - last.answered} of {last.asked} rows have no answer yet; collect() "
                 "fetches answers, close_round() waits for no more"
             )
-
-    def _given(self, labels: Any, *, held_out: bool) -> Recorded:
-        """Record labels that are handed over as those of one annotator."""
-        from pickwise.loop.seeding import seed
-
-        return seed(self._context, labels, held_out=held_out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pickwise import page
 from pickwise.loop import charts
+from pickwise.loop.history import best_round
 from pickwise.loop.settings import write_whole
 from pickwise.page import ABSENT, Chart, Table, Tile, svg
 
@@ -214,8 +215,8 @@ def _best(data: ReportData) -> Tile:
     rounds = [step for step in data.rounds if charts.is_known(step.metrics.get(name))]
     if not rounds:
         return Tile(f"best {shown.get(name, name)}", ABSENT, "nothing was measured")
-    choose = min if name in charts.LOSSES else max
-    best = choose(rounds, key=lambda step: step.metrics[name])
+    best = best_round(rounds, name)
+    assert best is not None  # noqa: S101 - all of them were measured
     value = best.metrics[name]
     note = f"by round {best.number}"
     if name == "accuracy" and data.evaluation_rows:

@@ -50,7 +50,7 @@ def report_data(context: Context) -> ReportData:
         if each.state is State.trained and (path := round_folder(context.folder, each.number) / PROFILE).exists()
     }
     agreement = agreement_between(known.votes, known.merged, task=context.settings.task)
-    counts = shares(known.merged.labels[known.merged.is_label].tolist(), context.settings.task)
+    counts = shares(known.learnable[1].tolist(), context.settings.task)
     return ReportData(
         name=context.settings.name,
         created_at=_moment(at),

@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from pickwise.loop.history import State
+from pickwise.loop.history import LESS_IS_BETTER, State
 from pickwise.options import as_count, as_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pickwise.loop.history import Round
-
-LESS_IS_BETTER = ("log_loss", "mae", "changed", "delta_f", "uncertainty")
-"""Metrics of a round that fall as a model gets better."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select
 
+from pickwise.arrays import as_objects
 from pickwise.frames import pandas_frame, polars_frame
 from pickwise.loop.answering import labelled
-from pickwise.loop.history import State
+from pickwise.loop.history import State, best_round
 from pickwise.loop.ledger import LABELS, STANDING, decode_label, encode_label, read_counts
 from pickwise.loop.rounds import read_asks, read_rounds
 from pickwise.loop.schema import asks, votes
@@ -99,22 +100,19 @@ class Status:
 
 def read_status(context: Context) -> Status:
     """Read where a project is, from totals that are kept, whatever its size."""
-    from pickwise.loop.training import best_round
-
     with context.store.read() as connection:
         counts, rounds = read_counts(connection), read_rounds(connection)
         stopped = get_fact(connection, "stopped")
     last = rounds[-1] if rounds else None
     trained = [each for each in rounds if each.model is not None]
-    best = best_round(context, trained)
-    metric, budget = context.settings.metric, context.settings.budget
+    best = best_round(trained, context.settings.metric)
+    budget = context.settings.budget
     asked = counts.get("asked", 0)
-    is_open = last is not None and last.state in (State.planned, State.asked, State.collecting)
     return Status(
         name=context.settings.name,
         round=None if last is None else last.number,
         state="" if last is None else str(last.state),
-        open=last.asked - last.answered if is_open and last is not None else 0,
+        open=last.asked - last.answered if last is not None and last.state.is_open else 0,
         asked=asked,
         labelled=counts.get("labelled", 0),
         answers=counts.get("answers", 0),
@@ -126,7 +124,7 @@ def read_status(context: Context) -> Status:
             if name.startswith(LABELS) and count
         },
         metrics=dict(trained[-1].metrics) if trained else {},
-        best=None if best is None else (best, next(each.metrics[metric] for each in trained if each.number == best)),
+        best=None if best is None else (best.number, best.metrics[context.settings.metric]),
         deployed=context.models.deployed(),
         stopped=stopped,
         next=_next(last.state if last is not None else None, last.answered if last is not None else 0),
@@ -222,13 +220,10 @@ def label_table(context: Context) -> LabelTable:
     from pickwise.loop.training import probabilities
 
     known = labelled(context, probabilities=partial(probabilities, context))
-    merged = known.merged
+    merged, (names, labels) = known.merged, known.learnable
     taken = merged.is_label
-    names = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
-    ids = np.array(names, np.int64) if context.settings.ids == "int" else _objects(names)
-    return LabelTable(
-        ids, merged.labels[taken], merged.confidence[taken], merged.agreement[taken], merged.n_votes[taken]
-    )
+    ids = np.array(names, np.int64) if context.settings.ids == "int" else as_objects(names)
+    return LabelTable(ids, labels, merged.confidence[taken], merged.agreement[taken], merged.n_votes[taken])
 
 
 def round_tables(context: Context, number: int) -> dict[str, Any]:
@@ -261,9 +256,3 @@ def round_tables(context: Context, number: int) -> dict[str, Any]:
         }
     )
     return {"selection": selection, "labels": labels}
-
-
-def _objects(values: list[Any]) -> NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array

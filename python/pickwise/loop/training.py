@@ -12,7 +12,7 @@ import numpy as np
 
 from pickwise.loop.answering import Labelled, labelled, seen_classes
 from pickwise.loop.archive import round_folder
-from pickwise.loop.history import State
+from pickwise.loop.history import State, best_round
 from pickwise.loop.models.base import checked
 from pickwise.loop.models.external import ExternalModel
 from pickwise.loop.probe import probe_metrics
@@ -53,24 +53,19 @@ def learn(context: Context, number: int) -> bool:
     bool
         Whether there were labels enough: of two classes at least.
     """
-    model, data = context.model, context.data
-    began = time.perf_counter()
-    known = labelled(context, probabilities=partial(probabilities, context))
-    is_label = known.merged.is_label
-    ids = [name for name, taken in zip(known.ids, is_label.tolist(), strict=True) if taken]
-    learnt = None
+    model = context.model
     if model is None:
         raise TypeError("model: expected one to fit, got none; give it to Project.create or Project.open")
+    began = time.perf_counter()
+    known = labelled(context, probabilities=partial(probabilities, context))
+    ids, labels = known.learnable
+    learnt = None
     if model.trains:
-        labels = known.merged.labels[is_label]
         if len(ids) < 2 or (model.task == "multiclass" and len(set(labels.tolist())) < 2):
-            _finish(context, number, labelled=0, metrics={}, per_class={}, seconds={}, model=None)
+            _finish(context, number, Measured(), labelled=0, seconds={}, model=None)
             return False
-        assert data is not None  # noqa: S101 - a model that trains has a pool
-        learnt = _features(context, ids)
-        classes = _set_classes(context, known)
-        model.fit(learnt, targets(context, labels, classes))
-    elif isinstance(model, ExternalModel) and context.settings.classes is not None:
+        learnt = _fit(context, model, known)
+    elif context.settings.classes is not None:
         model.set_classes(context.settings.classes)
     context.model_round = number
     fitted = time.perf_counter()
@@ -78,33 +73,39 @@ def learn(context: Context, number: int) -> bool:
     profile = look(context)
     if profile is not None:
         measured.metrics |= _progress(context, number, profile)
-    seconds = {"fitting": fitted - began, "evaluating": time.perf_counter() - fitted}
-    if profile is not None:
         folder = round_folder(context.folder, number)
         folder.mkdir(parents=True, exist_ok=True)
         profile.save(folder / PROFILE)
-    name = f"round-{number:04}"
-    card = {
-        "data": {"pool": context.settings.name, "labelled": len(ids)},
-        "labels": shares(known.merged.labels[is_label].tolist(), context.settings.task),
+    seconds = {"fitting": fitted - began, "evaluating": time.perf_counter() - fitted}
+    kept = context.models.keep(f"round-{number:04}", model, _card(context, number, labels, measured))
+    path = str(kept.relative_to(context.folder))
+    _finish(context, number, measured, labelled=len(ids), seconds=seconds, model=path)
+    prune(context)
+    return True
+
+
+def _fit(context: Context, model: LoopModel, known: Labelled) -> Any:
+    """Fit a model to what is labelled, and return the rows that it has learnt from."""
+    ids, labels = known.learnable
+    rows = _features(context, ids)
+    classes = _set_classes(context, known)
+    model.fit(rows, targets(context, labels, classes))
+    return rows
+
+
+def _card(context: Context, number: int, labels: NDArray[np.object_], measured: Measured) -> dict[str, Any]:
+    """Say what a model was made of, for its card."""
+    with context.store.read() as connection:
+        strategy = next(each.strategy for each in read_rounds(connection) if each.number == number)
+    return {
+        "data": {"pool": context.settings.name, "labelled": len(labels)},
+        "labels": shares(labels.tolist(), context.settings.task),
         "metrics": measured.metrics,
         "per_class": measured.per_class,
-        "strategy": _strategy_of(context, number),
+        "strategy": strategy,
         "round": number,
         "seed": context.settings.seed,
     }
-    kept = context.models.keep(name, model, card)
-    _finish(
-        context,
-        number,
-        labelled=len(ids),
-        metrics=measured.metrics,
-        per_class=measured.per_class,
-        seconds=seconds,
-        model=str(kept.relative_to(context.folder)),
-    )
-    prune(context)
-    return True
 
 
 def recover(context: Context) -> None:
@@ -134,11 +135,7 @@ def recover(context: Context) -> None:
         )
         return
     if not is_back:
-        known = labelled(context, probabilities=None)
-        taken = known.merged.is_label
-        ids = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
-        classes = _set_classes(context, known)
-        model.fit(_features(context, ids), targets(context, known.merged.labels[taken], classes))
+        _fit(context, model, labelled(context))
     context.model_round = last.number
 
 
@@ -237,30 +234,18 @@ def prune(context: Context) -> None:
     """Keep the models of the last and the best round, and those that are deployed."""
     with context.store.read() as connection:
         trained = [each for each in read_rounds(connection) if each.model is not None]
-    kept = {each.number for each in trained[-1:]}
-    best = best_round(context, trained)
-    if best is not None:
-        kept.add(best)
+    best = best_round(trained, context.settings.metric)
+    kept = {each.number for each in (*trained[-1:], best) if each is not None}
     context.models.prune({f"round-{number:04}" for number in kept})
 
 
-def best_round(context: Context, rounds: Sequence[Any]) -> int | None:
-    """Return the round whose model is the best by the project's metric, the first of equals."""
-    metric = context.settings.metric
-    is_less_better = metric in ("log_loss", "mae")
-    measured = [
-        (float(each.metrics[metric]) * (1 if is_less_better else -1), int(each.number))
-        for each in rounds
-        if metric in each.metrics
-    ]
-    return min(measured)[1] if measured else None
-
-
-def _finish(context: Context, number: int, **values: Any) -> None:
+def _finish(context: Context, number: int, measured: Measured, **values: Any) -> None:
+    """Note that a round is trained, or trained anew."""
+    values |= vars(measured)
+    body = {"labelled": values["labelled"], "metrics": measured.metrics, "model": values["model"]}
     with context.store.write() as connection:
         before = next(each for each in read_rounds(connection) if each.number == number)
         values["seconds"] = {**before.seconds, **values["seconds"]}
-        body = {"labelled": values["labelled"], "metrics": values["metrics"], "model": values["model"]}
         if before.state is State.trained:
             change(connection, number, **values)
         else:
@@ -307,11 +292,9 @@ def _held_out(context: Context) -> tuple[Any, Any] | None:
     with context.store.read() as connection:
         if not get_fact(connection, "holds_out"):
             return None
-    known = labelled(context, held_out=True)
-    taken = known.merged.is_label
-    ids = [name for name, is_label in zip(known.ids, taken.tolist(), strict=True) if is_label]
+    ids, labels = labelled(context, held_out=True).learnable
     found = predicted(context, ids)
-    return None if found is None else (known.merged.labels[taken], found)
+    return None if found is None else (labels, found)
 
 
 def _warn_of_leaks(context: Context, rows: Any, learnt: Any) -> None:
@@ -348,9 +331,8 @@ def embeddings_of(context: Context, ids: Sequence[RowId]) -> Any:
         return data.take_embeddings(ids, given) if data.id is not None else None
     if given is not None:
         return None if places is None or not hasattr(given, "shape") else np.asarray(given[places])
-    rows = data.rows
-    if places is not None and isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind == "f":
-        found = np.asarray(rows[places])
+    if places is not None and data.is_matrix:
+        found = np.asarray(data.rows[places])
         return found if np.isfinite(found).all() else None  # features may be missing, but no distance may
     return None
 
@@ -396,11 +378,6 @@ def shares(labels: Sequence[Any], task: str) -> dict[str, int]:
     return {str(name): count for name, count in sorted(Counter(names).items(), key=lambda pair: str(pair[0]))}
 
 
-def _strategy_of(context: Context, number: int) -> Any:
-    with context.store.read() as connection:
-        return next(each.strategy for each in read_rounds(connection) if each.number == number)
-
-
 def doubtful(context: Context, k: int) -> list[tuple[RowId, float]]:
     """Find the labelled rows for which one more answer is worth most; see `quality.relabel_candidates`."""
     from pickwise.loop.quality import align, relabel_candidates
@@ -413,6 +390,19 @@ def doubtful(context: Context, k: int) -> list[tuple[RowId, float]]:
     p = align(p, _classes(context), classes)
     found = relabel_candidates(known.votes, p, classes=classes, k=min(k, len(known.ids)))
     return [(known.heard[row], score) for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)]
+
+
+def qualities(context: Context) -> dict[RowId, float]:
+    """Tell how probable the model finds the label of each row; see `Project.label_quality`."""
+    from pickwise.loop.quality import label_quality
+
+    known = labelled(context)
+    ids, labels = known.learnable
+    classes = context.settings.classes or seen_classes(known.votes, context.settings.task)
+    found = probabilities(context, ids, classes) if context.settings.task == "multiclass" else None
+    if found is None or classes is None:
+        raise ValueError("label_quality: expected a model of single classes that has learnt, got none; fit() one first")
+    return dict(zip(ids, label_quality(labels, found, classes).tolist(), strict=True))
 
 
 def suggestions(context: Context, ids: Sequence[RowId], most: int = 3) -> list[dict[str, float]]:

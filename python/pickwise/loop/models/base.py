@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAl
 import numpy as np
 
 from pickwise import __version__
-from pickwise.arrays import as_numpy, row_count
+from pickwise.arrays import as_numpy, as_objects, row_count
 from pickwise.options import one_of
 
 if TYPE_CHECKING:
@@ -413,13 +413,6 @@ def read_state(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"model: expected {STATE} of a saved model in {str(folder)!r}, got none ({error})") from None
     return state
-
-
-def as_objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Keep Python values as they are in an array: 1 beside "one" does not become "1"."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _codes(y: Any, known: list[Class] | None, *, all_classes: bool) -> tuple[NDArray[np.int64], list[Class]]:

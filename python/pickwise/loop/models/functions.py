@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pickwise.loop.models.base import Class, LoopModel, Task, as_objects, noting, read_state, write_state
+from pickwise.arrays import as_objects
+from pickwise.loop.models.base import Class, LoopModel, Task, noting, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
