@@ -15,28 +15,9 @@ import pyarrow.parquet as pq
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-import pickwise as pw
 from pickwise.annotators import SimulatedAnnotators
 from pickwise.loop import FunctionModel
-
-ROWS = 60
-RNG = np.random.default_rng(2)
-X = RNG.normal(size=(ROWS, 2)).round(3)
-TRUTH = [str(name) for name in np.where(X.sum(1) > 0, "yes", "no")]
-
-
-def made(place, pool=X, model=None, **told):
-    told = {"annotator": SimulatedAnnotators(TRUTH), "classes": ["no", "yes"], "batch_size": 6, **told}
-    return pw.Project.create(place, pool, model=LogisticRegression() if model is None else model, **told)
-
-
-def opened(place, pool=X, model=None, annotator=None):
-    return pw.Project.open(
-        place,
-        pool,
-        model=LogisticRegression() if model is None else model,
-        annotator=SimulatedAnnotators(TRUTH) if annotator is None else annotator,
-    )
+from small_project import TRUTH, X, made, opened
 
 
 def asked(place):

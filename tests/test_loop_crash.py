@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ import pickwise as pw
 from pickwise.annotators import Annotation
 from pickwise.loop import FunctionModel
 from pickwise.loop.store import Store
+from small_project import in_a_child
 
 ROWS, ROUNDS, BATCH = 60, 3, 6
 RNG = np.random.default_rng(0)
@@ -150,22 +149,6 @@ class Killer:
             self.step()
 
         return write
-
-
-def in_a_child(function, *arguments):
-    """Run a function in a process of its own, and return what it was ended by; 0 for its own end."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            function(*arguments)
-            code = 0
-        except BaseException:  # noqa: BLE001 - a child that fails must not go on as pytest
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def driven(folder, at=0):

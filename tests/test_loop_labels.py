@@ -14,24 +14,15 @@ from sklearn.linear_model import LogisticRegression
 
 import pickwise as pw
 from pickwise.annotators import Annotation, SimulatedAnnotators
-from pickwise.loop import SklearnModel
+from small_project import ROWS, TRUTH, X, made
 
-ROWS = 60
-RNG = np.random.default_rng(4)
-X = RNG.normal(size=(ROWS, 2)).round(3)
-TRUTH = [str(name) for name in np.where(X.sum(1) > 0, "yes", "no")]
 WRONG = {"yes": "no", "no": "yes"}
 
 
 @pytest.fixture
 def project(tmp_path):
-    with a_project(tmp_path / "p") as opened:
+    with made(tmp_path / "p", annotator=None) as opened:
         yield opened
-
-
-def a_project(place, **told):
-    told = {"classes": ["no", "yes"], "batch_size": 6, **told}
-    return pw.Project.create(place, X, model=LogisticRegression(), **told)
 
 
 def answer(task, label=None, **more):
@@ -75,7 +66,7 @@ def test_of_two_answers_of_an_annotator_the_higher_version_holds_and_of_equal_on
 def test_the_order_in_which_versions_arrive_does_not_matter(tmp_path):
     events = [("yes", 3.0), ("no", 1.0), ("yes", 2.0), ("no", 4.0)]
     for number, order in enumerate(([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1])):
-        with a_project(tmp_path / str(number)) as project:
+        with made(tmp_path / str(number), annotator=None) as project:
             task = project.ask()[0]
             for at in order:
                 label, version = events[at]
@@ -101,7 +92,7 @@ def test_a_correction_after_training_is_what_the_next_fit_learns(project):
 
 
 def test_a_correction_survives_closing_the_project(tmp_path):
-    with a_project(tmp_path / "p") as project:
+    with made(tmp_path / "p", annotator=None) as project:
         tasks = project.ask(20)
         project.record([answer(task) for task in tasks])
         project.collect()
@@ -242,7 +233,7 @@ def test_a_round_that_nobody_could_answer_is_closed_and_the_next_one_asks_for_ot
 
 
 def test_none_of_these_outvotes_a_label(tmp_path):
-    with a_project(tmp_path / "p", overlap=3) as project:
+    with made(tmp_path / "p", annotator=None, overlap=3) as project:
         task = project.ask(1)[0]
         project.record([answer(task, "yes", annotator="a")])
         assert len(project.tasks()) == 1
@@ -252,7 +243,7 @@ def test_none_of_these_outvotes_a_label(tmp_path):
 
 
 def test_a_row_waits_for_as_many_annotators_as_are_wanted(tmp_path):
-    with a_project(tmp_path / "p", overlap=2) as project:
+    with made(tmp_path / "p", annotator=None, overlap=2) as project:
         tasks = project.ask()
         assert {task.overlap for task in tasks} == {2}
         project.record([answer(task, annotator="ann") for task in tasks])
@@ -270,7 +261,7 @@ def test_a_row_waits_for_as_many_annotators_as_are_wanted(tmp_path):
 
 def test_a_majority_is_right_where_its_members_err(tmp_path):
     annotator = SimulatedAnnotators(TRUTH, annotators=3, error=0.2, random_state=1)
-    with a_project(tmp_path / "p", overlap=3, annotator=annotator, batch_size=20) as project:
+    with made(tmp_path / "p", overlap=3, annotator=annotator, batch_size=20) as project:
         project.run(rounds=3)
         labels = project.labels()
         right = np.mean([TRUTH[row] == label for row, label in labels.to_dict().items()])
@@ -284,11 +275,11 @@ def test_a_majority_is_right_where_its_members_err(tmp_path):
 def test_votes_are_merged_by_how_good_the_annotators_are(tmp_path, merge, library):
     pytest.importorskip(library)
     told = {"overlap": 5, "batch_size": 30}
-    with a_project(tmp_path / "p", merge=merge, annotator=two_of_five(), **told) as project:
+    with made(tmp_path / "p", merge=merge, annotator=two_of_five(), **told) as project:
         project.run(rounds=2)
         merged = project.labels()
         assert [each.state for each in project.history()] == ["trained", "trained"]
-    with a_project(tmp_path / "q", merge="majority", annotator=two_of_five(), **told) as project:
+    with made(tmp_path / "q", merge="majority", annotator=two_of_five(), **told) as project:
         project.run(rounds=2)
         elected = project.labels()
     assert right(merged) > right(elected)
@@ -303,7 +294,7 @@ def test_crowdlab_goes_by_a_model_that_does_not_know_all_classes_yet(tmp_path):
     pytest.importorskip("cleanlab")
     told = {"classes": ["maybe", "no", "yes"], "overlap": 2, "merge": "crowdlab", "batch_size": 20}
     annotator = SimulatedAnnotators(TRUTH, annotators=2)
-    with a_project(tmp_path / "p", annotator=annotator, **told) as project:
+    with made(tmp_path / "p", annotator=annotator, **told) as project:
         project.run(rounds=2)
         assert list(project.model.classes_) == ["no", "yes"]
         assert right(project.labels()) == 1
@@ -355,7 +346,7 @@ def test_seeding_again_corrects_and_the_same_again_changes_nothing(project):
 
 
 def test_seeds_after_rounds_are_learnt_from_by_the_next_fit(tmp_path):
-    with a_project(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH)) as project:
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH)) as project:
         project.run(rounds=2)
         left = [row for row in range(ROWS) if row not in project.labels().to_dict()][:10]
         project.seed({row: TRUTH[row] for row in left})
@@ -384,98 +375,11 @@ def test_labels_are_handed_over_in_any_form(project, as_what):
     assert project.labels().to_dict() == {row: TRUTH[row] for row in sorted(ids)}
 
 
-# Rows that are held out.
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_rows_that_are_held_out_are_never_asked_for_nor_learnt_from(tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    held = {int(row): TRUTH[row] for row in rng.choice(ROWS, 15, replace=False)}
-    strategy = ["margin", "random", "k_center"][seed % 3]
-    annotator = SimulatedAnnotators(TRUTH)
-    seen = []
-    model = SklearnModel(Watching(seen))
-    with pw.Project.create(
-        tmp_path / "p", X, model=model, annotator=annotator, strategy=strategy, classes=["no", "yes"], batch_size=25
-    ) as project:
-        project.hold_out(held)
-        assert project.run() == "no row is left to ask for"
-        labels = project.labels().to_dict()
-        assert len(labels) == ROWS - len(held)
-        assert not labels.keys() & held.keys()
-        assert project.history()[-1].metrics["accuracy"] > 0.6
-    held_rows = {X[row].tobytes() for row in held}
-    assert seen
-    assert not any(row.tobytes() in held_rows for x in seen for row in x)
-
-
-class Watching(LogisticRegression):
-    """Notes what it learns from."""
-
-    def __init__(self, seen=None):
-        super().__init__()
-        self.seen = seen
-
-    def __sklearn_clone__(self):
-        return Watching(self.seen)
-
-    def fit(self, x, y):
-        self.seen.append(np.array(x))
-        return super().fit(x, y)
-
-
-def test_rows_are_held_out_or_learnt_from_but_not_both(project):
-    project.hold_out({0: "yes", 1: "no"})
-    with pytest.raises(ValueError, match=r"'0' is held out.*nothing was recorded"):
-        project.seed({5: "yes", 0: "yes"})
-    assert len(project.labels()) == 0
-    project.seed({5: "yes"})
-    with pytest.raises(ValueError, match=r"'5' was asked for or labelled.*nothing was recorded"):
-        project.hold_out({6: "yes", 5: "yes"})
-    tasks = project.ask()
-    with pytest.raises(ValueError, match="asked for"):
-        project.hold_out({tasks[0].id: "yes"})
-    assert project.status().held_out == 2
-
-
-def test_the_label_of_a_row_that_is_held_out_can_be_corrected(project):
-    project.hold_out({0: "yes", 1: "no"})
-    project.hold_out({0: "no"})
-    assert project.record([Annotation(key="k", id=1, label="yes", annotator="ann", version=1.0)]).new == 1
-    assert project.status().held_out == 2
-    assert project.status().labelled == 0
-    assert len(project.labels()) == 0
-
-
-def test_rows_that_leak_into_the_evaluation_are_warned_of_once(tmp_path):
-    evaluation = (np.concatenate([X[:5], X[:5] + 9]), TRUTH[:5] + ["yes"] * 5)
-    with pw.Project.create(
-        tmp_path / "p", X, model=LogisticRegression(), classes=["no", "yes"], evaluation=evaluation
-    ) as project:
-        project.seed(dict(enumerate(TRUTH[:20])))
-        with pytest.warns(UserWarning, match="5 of 10 rows equal labelled ones"):
-            project.fit()
-
-
-@pytest.mark.parametrize("kind", [list, np.array])
-def test_texts_that_leak_into_the_evaluation_are_warned_of(tmp_path, kind):
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_pipeline
-
-    texts = [f"{name} word{row}" for row, name in enumerate(TRUTH)]
-    evaluation = (kind([texts[3], "yes other"]), [TRUTH[3], "yes"])
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
-    with pw.Project.create(tmp_path / "p", texts, model=model, evaluation=evaluation) as project:
-        project.seed(dict(enumerate(TRUTH[:20])))
-        with pytest.warns(UserWarning, match="1 of 2 rows equal labelled ones"):
-            project.fit()
-
-
 # Budgets.
 
 
 def test_a_budget_that_is_smaller_than_a_batch(tmp_path):
-    with a_project(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH), budget=4) as project:
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH), budget=4) as project:
         assert len(project.ask()) == 4
         project.collect()
         project.fit()
@@ -486,14 +390,14 @@ def test_a_budget_that_is_smaller_than_a_batch(tmp_path):
 
 
 def test_a_budget_ends_in_the_middle_of_a_batch(tmp_path):
-    with a_project(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH), budget=15) as project:
+    with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH), budget=15) as project:
         project.run()
         assert [each.asked for each in project.history()] == [6, 6, 3]
         assert project.status().labelled == 15
 
 
 def test_rows_that_are_waited_for_no_more_go_back_into_the_budget(tmp_path):
-    with a_project(tmp_path / "p", budget=10) as project:
+    with made(tmp_path / "p", annotator=None, budget=10) as project:
         tasks = project.ask()
         project.record([answer(task) for task in tasks[:2]])
         project.close_round()
