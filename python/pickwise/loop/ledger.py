@@ -123,7 +123,7 @@ def record(connection: Connection, answers: Iterable[Answer], *, overlap: int, h
 
 @contextmanager
 def _no_cycles() -> Iterator[None]:
-    """Do not look for cycles of objects, of which there are none; it would take a third of the time."""
+    """Do not look for cycles of objects, of which there are none; it would take a quarter of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
