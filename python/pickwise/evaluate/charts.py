@@ -1,4 +1,4 @@
-"""The charts of simulations. Needs matplotlib, from the extra ``loop``."""
+"""The charts of simulations. Needs matplotlib, from the extra ``evaluate``."""
 
 from __future__ import annotations
 

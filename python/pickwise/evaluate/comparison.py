@@ -1,4 +1,4 @@
-"""Strategies over several datasets. Needs SciPy, from the extra ``loop``."""
+"""Strategies over several datasets. Needs SciPy, from the extra ``evaluate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which strategies differ by more than chance. Needs SciPy, from the extra ``loop``."""
+"""Which strategies differ by more than chance. Needs SciPy, from the extra ``evaluate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learning curves say, and how sure that is. Intervals need SciPy, from the extra ``loop``."""
+"""What learning curves say, and how sure that is. Intervals need SciPy, from the extra ``evaluate``."""
 
 from __future__ import annotations
 
