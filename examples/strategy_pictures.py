@@ -244,11 +244,11 @@ def herded(toy: Toy, points: Numbers) -> Numbers:
     return gain(toy, points, lambda apart: np.exp(-((apart / radius) ** 2)))
 
 
-def herded_unsure(toy: Toy, points: Numbers) -> Numbers:
+def herded_unsure(toy: Toy, points: Numbers, sharpness: float = 1.0) -> Numbers:
     """Score by a kernel as wide as labelled rows are apart, and by the margin."""
     labelled = toy.rows[toy.labelled]
     radius = np.median(np.sort(distances(labelled, labelled), axis=1)[:, 1])
-    return gain(toy, points, lambda apart: np.exp(-((apart / radius) ** 2)), margin(toy, toy.rows))
+    return gain(toy, points, lambda apart: np.exp(-((apart / radius) ** 2)), margin(toy, toy.rows) ** sharpness)
 
 
 def served(toy: Toy, points: Numbers) -> Numbers:
@@ -283,6 +283,7 @@ def unlike(toy: Toy, points: Numbers, *, features: bool) -> Numbers:
 
 
 RECIPES: dict[str, Recipe] = {
+    "auto": both("auto", lambda toy, points: herded_unsure(toy, points, sharpness=4), "gain of a first pick"),
     "entropy": uncertain("entropy", pw.entropy, "entropy"),
     "margin": uncertain("margin", pw.margin, "margin"),
     "least_confidence": uncertain("least_confidence", pw.least_confidence, "1 - highest probability"),

@@ -94,6 +94,7 @@ CASES = {
     "k_center": {"strategy": "k_center", "probabilities": "emb"},
     "core-sets": {"strategy": pw.KCenter(shard_bytes=10_000), "probabilities": "emb"},
     "kmeans++": {"strategy": pw.KMeansPlusPlus(shard_bytes=10_000), "probabilities": "emb", "random_state": 1},
+    "auto": {"strategy": "auto", "embeddings": "emb"},
     "hybrid": {"strategy": pw.Hybrid(factor=5), "embeddings": "emb"},
 }
 

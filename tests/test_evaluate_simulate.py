@@ -466,7 +466,7 @@ def test_what_was_run_is_told():
 
 def test_the_whole_pool_is_what_areas_are_normalised_by():
     """Random is 0, and what a model reaches with all labels 1; where the budget ends before, that is not known."""
-    found = pw.simulate(X, Y, MODEL, ["margin", "random"], batch_size=40, seeds=2, test=range(60))
+    found = pw.simulate(X, Y, MODEL, ["margin", "random"], batch_size=20, seeds=5, test=range(60))
     model = LogisticRegression().fit(X[60:], Y[60:])
     assert found.about["full"]["accuracy"] == pytest.approx(model.score(X[:60], Y[:60]), abs=1e-9)
     ends = found.runs().values[..., -1]

@@ -167,6 +167,7 @@ STRATEGIES = {
     "k_center": ("emb", {"strategy": "k_center"}),
     "core-sets": ("emb", {"strategy": pw.KCenter(shard_bytes=100)}),
     "kmeans++": ("emb", {"strategy": "kmeans++", "random_state": 1, "id": "id"}),
+    "auto": ("p_*", {"strategy": "auto", "embeddings": "emb"}),
     "hybrid": ("p_*", {"strategy": pw.Hybrid(factor=4), "embeddings": "emb"}),
     "prefilter": ("p_*", {"strategy": pw.KCenter(prefilter=4), "embeddings": "emb"}),
     "members": ([["p_*"], "lists"], {"strategy": "bald"}),

@@ -15,7 +15,7 @@ from pickwise.strategies import REGISTRY, Joint, resolve
 ROWS = 90
 NAMES = [name for name, strategy in REGISTRY.items() if issubclass(strategy, Joint)]
 BESIDE = [name for name in NAMES if REGISTRY[name].needs != "embeddings"]
-FUNCTIONS = {name: getattr(pw, name.replace("++", "_plusplus")) for name in NAMES if name != "hybrid"}
+FUNCTIONS = {name: getattr(pw, name.replace("++", "_plusplus")) for name in NAMES if name not in ("auto", "hybrid")}
 OTHERS = [
     pw.KCenter(metric="cosine", outliers=2, min_distance=0.01, prefilter=3, prefilter_by=pw.Entropy(from_logits=True)),
     pw.KMeansPlusPlus(metric="sqeuclidean"),
@@ -167,7 +167,7 @@ def test_the_same_numbers_in_other_clothes(name, tmp_path):
     }
     for change in clothes.values():
         same(pick(name, 20, data=[change(array) for array in data], labelled=[8, 9]), expected)
-    if name not in ("hybrid", "greedy_y"):  # whose pool are predictions, not features
+    if name not in ("auto", "hybrid", "greedy_y"):  # whose pool are predictions, not features
         for path in (tmp_path / "x.npy", str(tmp_path / "x.npy"), np.load(tmp_path / "x.npy", mmap_mode="r")):
             same(call(name, 20, data=(path, *data[1:]), labelled=[8, 9]), expected)
     same(pick(name, 20, data=(tmp_path / "x.npy", *data[1:]), labelled=[8, 9]), expected)

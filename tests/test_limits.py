@@ -44,7 +44,7 @@ KINDS = {
         "greedy_x",
         "greedy_y",
     ),
-    "beside": ("badge", "uncertainty_herding", "cluster_margin", "ranked_batch", "density_weighted", "hybrid"),
+    "beside": ("auto", "badge", "uncertainty_herding", "cluster_margin", "ranked_batch", "density_weighted", "hybrid"),
     "targets": ("greedy_xy",),
 }
 PLAIN = {name: kind for kind, names in KINDS.items() for name in names}

@@ -432,7 +432,7 @@ def test_settings_that_are_none(tmp_path):
         (good.replace("batch_size = 6", "batch_size ="), "not TOML"),
         (good.replace("batch_size = 6", "batch_size = 0"), "batch_size"),
         (good.replace("batch_size = 6", 'batch_size = "many"'), "batch_size"),
-        (good.replace("margin", "margn"), "did you mean 'margin'"),
+        (good.replace('"auto"', '"margn"'), "did you mean 'margin'"),
         (good.replace('task = "multiclass"', 'task = "many"'), "task"),
         ("", "name"),
     ):

@@ -249,6 +249,7 @@ def same_set(got: pw.Selection, expected: pw.Selection, pool: Pool) -> None:
 
 
 JOINT = [
+    "auto",
     "hybrid",
     "badge",
     "ranked_batch",

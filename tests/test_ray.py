@@ -94,6 +94,7 @@ OPTIONS = {
     "exclude": {"strategy": "entropy", "exclude": np.arange(ROWS) % 3 == 0},
     "a committee": {"strategy": "bald", "probabilities": ["m0_*", "m1_*"]},
     "votes": {"strategy": "vote_entropy", "probabilities": ["m0_*", "m1_*"], "filters": [("id", ">", 700)]},
+    "auto": {"strategy": "auto", "embeddings": "emb"},
     "hybrid": {"strategy": pw.Hybrid(factor=4), "embeddings": "emb"},
     "prefilter": {"strategy": pw.KCenter(prefilter=3), "embeddings": "emb", "labelled": X[:9] + 1},
     "groups": {"strategy": "entropy", "groups": np.arange(ROWS) % 60, "max_per_group": 1},

@@ -34,6 +34,7 @@ from pickwise.scores import entropy, least_confidence, margin, ratio
 from pickwise.selection import Selection, select, top_k
 from pickwise.strategies import (
     MMC,
+    Auto,
     Badge,
     Bald,
     BatchBALD,
@@ -82,6 +83,7 @@ from pickwise.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
     "MMC",
+    "Auto",
     "Badge",
     "Bald",
     "Batch",

@@ -52,6 +52,7 @@ from pickwise.report import some
 from pickwise.scores import score_rows
 from pickwise.simulate_command import simulate
 from pickwise.strategies import REGISTRY, Committee, Joint, Ranking, Strategy, Uncertainty, resolve
+from pickwise.suite_command import bench_suite
 
 app = typer.Typer(
     add_completion=False,
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.add_typer(project, name="project")
 app.command()(simulate)
+app.command()(bench_suite)
 
 
 @app.callback()

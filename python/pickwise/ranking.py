@@ -109,6 +109,11 @@ class Ranked:
         """Return the selection, with ids as the caller knows them."""
         return self.told(self.reducer.finish(clip=clip, locate=self.source.locate))
 
+    def finish_with_scores(self, *, clip: bool) -> tuple[Selection, NDArray[np.float64]]:
+        """Return the selection, and the scores of its rows without the noise that they were drawn by."""
+        best = self.reducer.finish(clip=clip, locate=self.source.locate)
+        return self.told(best), self.reducer.without_noise(best)
+
     def told(self, selection: S) -> S:
         """Give a selection of these rows their ids, and the report."""
         return self.source.told(selection, self.report, numbered=self.numbered)

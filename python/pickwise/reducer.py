@@ -14,7 +14,7 @@ from pickwise.progress import shifted
 from pickwise.result import Selection
 from pickwise.scores import invalid_rows
 from pickwise.state import State, begins, id_kind
-from pickwise.strategies import REGISTRY, Hybrid, Ranking, Spread, Strategy, resolve
+from pickwise.strategies import REGISTRY, Hybrid, PowerSampling, Ranking, Spread, Strategy, resolve, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def reducer(
     >>> left.finish().ids
     array([11, 12])
     """
-    chosen = resolve(strategy)
+    chosen = settled(resolve(strategy), has_embeddings=False)
     if not chosen.streams:
         raise _needs_the_pool(chosen)
     if isinstance(chosen, Spread):
@@ -337,6 +337,29 @@ class Reducer(State):
             refuse_repeated(as_ids(ids, "ids"), "ids of the selected rows", where)
         named = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
         return Selection(named, indices, scores, self.strategy, topk.skipped)
+
+    def without_noise(self, selection: Selection) -> NDArray[np.float64]:
+        """Return the scores of rows that `finish` has selected without the noise that they were drawn by.
+
+        Parameters
+        ----------
+        selection : Selection
+
+        Returns
+        -------
+        ndarray of float64 of shape (rows,)
+        """
+        noise = self.strategy.noise
+        if noise is None or not len(selection):
+            return selection.scores
+        kind, beta = noise
+        # Noise goes by ids and the seed alone, so rows of score 1 get the same, and the logarithm of 1 adds nothing.
+        again = Reducer(PowerSampling(score="given", beta=beta), len(selection), random_state=self._seed)
+        again.update(np.ones(len(selection)), ids=selection.ids)
+        alike = again.finish()
+        scores = selection.scores.copy()
+        scores[alike.indices] -= alike.scores
+        return np.asarray(np.exp(scores)) if kind == "power" else scores
 
     def to_bytes(self) -> bytes:
         """Return all of the state, options included, for `from_bytes` on any machine."""

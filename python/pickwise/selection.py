@@ -12,7 +12,7 @@ from pickwise.points import warn
 from pickwise.pools.records import refuse_positions
 from pickwise.ranking import Request, Source, draw_by_rank, open_source, rank
 from pickwise.result import Selection
-from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve
+from pickwise.strategies import BatchBALD, Given, Joint, Ranking, SoftRank, Strategy, resolve, settled
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +29,7 @@ __all__ = ["Selection", "select", "top_k"]
 def select(
     pool: Any,
     k: int | None = None,
-    strategy: str | Strategy = "margin",
+    strategy: str | Strategy = "auto",
     *,
     embeddings: Any = None,
     labelled: Any = None,
@@ -80,6 +80,7 @@ def select(
         How many rows to select, from 1 to all. May be left out where a `budget` is given.
     strategy : str or Strategy
         A name, or an object with options such as ``Entropy(from_logits=True)`` or ``KCenter(prefilter=10)``. The names:
+        ``"auto"``, which is margin, and with `embeddings` herding of the rows that the model is unsure of;
         ``"entropy"``, ``"margin"``, ``"least_confidence"``, ``"ratio"`` or ``"random"``; ``"given"`` for a pool of
         scores; ``"power"``, ``"softmax"`` or ``"softrank"``, which draw rows by such a score; ``"bald"`` and others for
         committees; ``"max_loss"`` and others for rows of several labels; those above for embeddings; and ``"badge"``,
@@ -200,7 +201,7 @@ def select(
     >>> pw.select(pool, 2, "margin", groups=["a", "b", "b", "c"], max_per_group=1).ids
     array([2, 3])
     """
-    chosen = resolve(strategy)
+    chosen = settled(resolve(strategy), has_embeddings=embeddings is not None)
     if k is None and budget is None:
         raise TypeError("k: expected an integer, got None; it may be left out where there is a budget, with costs")
     wanted = None if k is None else as_k(k)

@@ -70,7 +70,7 @@ def simulate(
     parameters: Parameters = None,
     strategies: Annotated[
         str, typer.Option("--strategies", metavar="A,B,C", help="What to compare, by name.")
-    ] = "margin,random",
+    ] = "auto,random",
     columns: Annotated[
         list[str] | None,
         typer.Option(

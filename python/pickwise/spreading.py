@@ -25,7 +25,7 @@ from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out
 from pickwise.report import Report
 from pickwise.result import reported
 from pickwise.scores import native_score, score_dtype
-from pickwise.strategies import Hybrid, Margin, Random, Spread
+from pickwise.strategies import Auto, Margin, Random, Spread
 from pickwise.strategies.joint import matrix_of_predictions
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
     """Select by a strategy that chooses rows together; `pickwise.select` says what the arguments are."""
     one_of(request.invalid, "invalid", ("raise", "skip"))
-    prefiltered = isinstance(strategy, Spread) and strategy.prefilter is not None
-    if (prefiltered or isinstance(strategy, Hybrid)) and beside.wishes.is_empty:
+    request = _seeded(strategy, request)
+    prefiltered = strategy.let_through(1) is not None
+    if prefiltered and beside.wishes.is_empty:
         return _spread_best(strategy, pool, k, request, beside)
     if isinstance(strategy, Spread) and strategy.streams and beside.embeddings is None and beside.wishes.is_empty:
         from pickwise.covering import cover
@@ -87,6 +88,12 @@ def spread(strategy: Joint, pool: Any, k: int | None, request: Request, beside: 
     )
     batch = strategy.choose(points, request.random_state, _of_picks(request.progress))
     return batch if request.ids is not None else source.told(batch, None)
+
+
+def _seeded(strategy: Joint, request: Request) -> Request:
+    """Let a strategy that only draws to be fast make the same draw always."""
+    is_fixed = isinstance(strategy, Auto) and request.random_state is None
+    return replace(request, random_state=0) if is_fixed else request
 
 
 def _spread_filtered(strategy: Joint, pool: Any, k: int | None, request: Request, beside: Beside) -> Batch:
@@ -169,11 +176,13 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
     barred = excluded
     if known is not None:
         barred = Excluded(None, known, "labelled") if excluded is None else excluded.joined(known)
-    then = strategy.second if isinstance(strategy, Hybrid) else strategy
-    factor = strategy.factor if isinstance(strategy, Hybrid) else getattr(strategy, "prefilter", None) or 1
+    informed = strategy.knowing(sum(len(rows) for rows in (centers, known) if rows is not None))
+    ranking = informed.ranking  # type: ignore[attr-defined] # it still has one
+    then, most = strategy.second, strategy.let_through(k)
+    assert most is not None  # noqa: S101 - those come here that have a first pass
     wanted = replace(request, exclude=barred)
-    best, matrix, skipped, rows = _best_beside(
-        ranking, source, factor * k, wanted, embeddings=embeddings, metric=then.measure
+    best, worth, matrix, skipped, rows = _best_beside(
+        ranking, source, most, wanted, embeddings=embeddings, metric=then.measure
     )
     some, available = np.sort(best.indices), len(best)
     labelled = 0 if known is None else len(known)
@@ -189,7 +198,8 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
     # In the order of positions, by which strategies decide between rows that are alike.
     together = np.union1d(some, inside)
     scores = np.zeros(len(together))
-    scores[np.searchsorted(together, best.indices)] = best.scores
+    weights = informed.weighed(worth, best.scores, is_all=available < most)
+    scores[np.searchsorted(together, best.indices)] = weights
     points = Points.read(
         _all_of(embeddings, together, request) if len(inside) else matrix,
         min(k, available),
@@ -207,8 +217,11 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
 
 def _best_beside(
     ranking: Ranking, source: Source, k: int, request: Request, *, embeddings: NDArray[Any] | Pool, metric: str
-) -> tuple[Selection, NDArray[Any], int, int]:
-    """Find the rows that rank highest and have embeddings, these, what was skipped, and how many rows there are."""
+) -> tuple[Selection, NDArray[np.float64], NDArray[Any], int, int]:
+    """Find the rows that rank highest and have embeddings, their scores, these, what was skipped, and how many rows.
+
+    Of rows that are drawn the scores are those without the noise.
+    """
     barred, unfit, again = request.exclude, 0, Report()
     skips = request.invalid == "skip"
     if skips and not isinstance(embeddings, Pool):
@@ -217,7 +230,7 @@ def _best_beside(
         ranked = rank(ranking, source, k, replace(request, exclude=barred, clip=True))
         _refuse_other_rows(ranked.rows, embeddings.rows if isinstance(embeddings, Pool) else len(embeddings))
         request = replace(request, checkpoint=None)  # it is of the first pass
-        best = ranked.finish(clip=True)
+        best, scores = ranked.finish_with_scores(clip=True)
         some = np.sort(best.indices)
         matrix, lost, seen = gather(embeddings, some, request)
         again.add_pass(seen)
@@ -231,7 +244,7 @@ def _best_beside(
         unfit += more
     if best.report is not None:
         best.report.add_pass(again)
-    return best, matrix, best.skipped + unfit, ranked.rows
+    return best, scores, matrix, best.skipped + unfit, ranked.rows
 
 
 def _all_of(embeddings: NDArray[Any] | Pool, rows: NDArray[np.int64], request: Request) -> NDArray[Any]:
@@ -294,19 +307,21 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
     taken = beside.wishes.taken(rows)
     excluded = None if request.exclude is None else Excluded.read(request.exclude, "exclude", rows).between(0, rows)
     mask = _marked(excluded, rows, known)
-    then = strategy.second if isinstance(strategy, Hybrid) else strategy
+    informed = strategy.knowing(sum(len(rows) for rows in (centers, known) if rows is not None))
+    ranking = informed.ranking  # type: ignore[attr-defined] # it still has one
+    then = strategy.second
     mask, unfit = without_invalid(matrix, mask, then.measure) if request.invalid == "skip" else (mask, 0)
     quiet = replace(request, exclude=None if mask is None else mask != 0, clip=True, progress=None)
     most = _most(strategy, rows, k, beside.wishes)
     # Limits may bar any of the best.
     ranked = rank(ranking, source, most if beside.wishes.is_empty else rows, quiet)
     _refuse_other_rows(ranked.rows, rows)
-    best = ranked.finish(clip=True)
+    best, worth = ranked.finish_with_scores(clip=True)
     if taken is not None and not np.isin(taken, best.indices).all():
         row = taken[~np.isin(taken, best.indices)][0]
         raise ValueError(f"must_include: row {row} is excluded, labelled or invalid, so it cannot be selected")
     scores = np.zeros(rows)
-    scores[best.indices] = best.scores
+    scores[best.indices] = worth
     predictions = None
     if strategy.needs == "predictions":
         from_logits = bool(getattr(strategy, "from_logits", False))
@@ -323,7 +338,7 @@ def _spread_ranked(strategy: Joint, pool: Any, k: int | None, request: Request, 
         clip=request.clip,
         metric=then.metric,
     )
-    batch = _chosen(then, points, best.indices, most, request)
+    batch = _chosen(informed, points, best, most, request)
     place = np.full(rows, -1, np.int64)
     place[best.indices] = np.arange(len(best))
     ids = best.ids[place[batch.indices]]
@@ -341,20 +356,17 @@ def _marked(mask: NDArray[np.uint8] | None, rows: int, others: NDArray[np.int64]
 
 def _most(strategy: Joint, rows: int, k: int | None, wishes: Wishes) -> int:
     """Tell how many rows are chosen among."""
-    if isinstance(strategy, Hybrid):
-        factor = strategy.factor
-    elif isinstance(strategy, Spread):
-        factor = strategy.prefilter or 1
-    else:
-        return rows
     wanted = rows if k is None else k
     if wishes.costs is not None:
         wanted = min(wanted, wishes.affordable(rows))
-    return min(rows, factor * wanted)
+    most = strategy.let_through(wanted)
+    return rows if most is None else min(rows, most)
 
 
-def _chosen(then: Joint, points: Points, order: NDArray[np.int64], most: int, request: Request) -> Batch:
+def _chosen(strategy: Joint, points: Points, best: Selection, most: int, request: Request) -> Batch:
     """Choose among so many rows that rank highest, and among more where limits bar too many of these."""
+    order, draws = best.indices, np.zeros(len(points.embeddings))
+    draws[order] = best.scores
     if points.limits is not None:
         order = _affordable_first(order, points.limits)
     seed = request.random_state
@@ -363,7 +375,10 @@ def _chosen(then: Joint, points: Points, order: NDArray[np.int64], most: int, re
     while True:
         is_all = most >= len(order)
         part = points if is_all else points.of_the_first(most, order)
-        batch = then.choose(part, seed, _of_picks(request.progress))
+        assert points.scores is not None  # noqa: S101 - those come here that go by them
+        some, scores = order[:most], points.scores.copy()
+        scores[some] = strategy.weighed(points.scores[some], draws[some], is_all=is_all)
+        batch = strategy.second.choose(replace(part, scores=scores), seed, _of_picks(request.progress))
         if is_all or len(batch) - len(part.taken) >= part.k or _is_spent(points, batch.indices, order[most : 2 * most]):
             return batch
         most *= MORE

@@ -15,5 +15,16 @@ from pickwise.evaluate.curves import Curve
 from pickwise.evaluate.report import write_report
 from pickwise.evaluate.simulate import simulate
 from pickwise.evaluate.simulation import Simulation
+from pickwise.evaluate.suite import Suite, SuiteResult, run_suite
 
-__all__ = ["Curve", "DatasetComparison", "Simulation", "compare_datasets", "simulate", "write_report"]
+__all__ = [
+    "Curve",
+    "DatasetComparison",
+    "Simulation",
+    "Suite",
+    "SuiteResult",
+    "compare_datasets",
+    "run_suite",
+    "simulate",
+    "write_report",
+]

@@ -35,6 +35,8 @@ class Curve:
     seconds : dict of str to ndarray of float64 of shape (points,)
         "fitting", "predicting" (the pool and the test rows) and "selecting", which is all that is not the model's; the
         last selection is 0, as nothing is selected any more.
+    elapsed : float
+        Seconds of the whole run: the above, measuring, and keeping books. NaN where they were not measured.
     balance : ndarray of float64 of shape (points,)
         How evenly labelled rows are spread over the classes: the entropy of their shares over the highest, 0 to 1.
     diversity : ndarray of float64 of shape (points,)
@@ -49,6 +51,7 @@ class Curve:
     labels: NDArray[np.int64]
     metrics: dict[str, NDArray[np.float64]]
     seconds: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    elapsed: float = float("nan")
     balance: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     diversity: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     picks: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))

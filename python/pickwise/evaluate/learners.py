@@ -10,7 +10,7 @@ import numpy as np
 
 from pickwise.loop.models import LoopModel, SklearnModel, as_loop_model
 from pickwise.loop.models.base import checked, noting
-from pickwise.strategies import BatchBALD, Given, Joint, Margin, Ranking
+from pickwise.strategies import Auto, BatchBALD, Given, Joint, Margin, Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +187,7 @@ class _Estimators(Learner):
         """Refuse what needs probabilities where there is a decision function alone, and committees without members."""
         model = self.fresh(0)
         kind = type(self._made(0)).__name__
-        if isinstance(model, _Deciding) and _needs_predictions(strategy) and not isinstance(strategy, Margin):
+        if isinstance(model, _Deciding) and _needs_predictions(strategy) and not isinstance(strategy, (Auto, Margin)):
             raise TypeError(
                 f"model: expected one with predict_proba for {name!r}, got {kind}, which has only a decision function, "
                 "enough for 'margin'; CalibratedClassifierCV gives it probabilities"
@@ -278,7 +278,7 @@ class _Deciding(Fresh):
 
     def read(self, strategy: Strategy) -> Strategy:
         """Take that for the margin."""
-        return Given() if isinstance(strategy, Margin) else strategy
+        return Given() if isinstance(strategy, (Auto, Margin)) else strategy
 
 
 class _Elsewhere(Learner):

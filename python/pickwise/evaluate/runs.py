@@ -20,7 +20,7 @@ from pickwise.loop.choosing import Known, Scene, select_rows
 from pickwise.loop.data import ArrayData, is_float_matrix
 from pickwise.loop.models.base import plain_scalar
 from pickwise.options import as_count
-from pickwise.strategies import Given, Joint
+from pickwise.strategies import Given, Joint, settled
 from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY
 from pickwise.strategies.multilabel import Multilabel
 from pickwise.threads import num_threads
@@ -90,6 +90,7 @@ class Problem:
 
     def check(self, name: str, strategy: Strategy) -> None:
         """Refuse a strategy that this cannot be simulated with, before any run."""
+        strategy = settled(strategy, has_embeddings=self.embeddings is not None)
         if isinstance(strategy, (Given, Multilabel, GreedySamplingY, GreedySamplingXY)):
             raise TypeError(f"strategies: expected some that choose by probabilities of classes, got {name!r}")
         if isinstance(strategy, Joint) and self.embeddings is None:
@@ -179,19 +180,29 @@ class Protocol:
 
     def split(self, problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Draw the test rows, the rows of the pool, and those of it that are labelled at the beginning."""
-        order = np.random.default_rng(seed).permutation(problem.count)
         begin = np.array(self.initial if isinstance(self.initial, tuple) else (), np.int64)
         if isinstance(self.test, int):
+            order = np.random.default_rng(seed).permutation(problem.count)
             held = order[~np.isin(order, begin)][: self.test]
         else:
             held = np.array(() if self.test is None else self.test, np.int64)
-        pool = order[~np.isin(order, held)]
+        pool = np.setdiff1d(np.arange(problem.count), held)
         if isinstance(self.initial, int):
-            # A model learns from two classes at least: up to the first row of a second one.
-            is_other = problem.y[pool] != problem.y[pool[0]]
-            enough = int(is_other.argmax()) + 1 if is_other.any() else len(pool)
-            begin = pool[: max(self.initial, enough)]
-        return held, np.sort(pool), begin
+            # A fresh generator, so that these rows do not depend on how the test rows are chosen.
+            begin = _first_rows(pool, problem.y, self.initial, np.random.default_rng(seed))
+        return held, pool, begin
+
+
+def _first_rows(
+    pool: NDArray[np.int64], y: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw rows, up to the first of a second class: a model learns from two at least."""
+    begin = pool[rng.choice(len(pool), count, replace=False)]
+    if (y[begin] != y[begin[0]]).any():
+        return begin
+    more = rng.permutation(np.setdiff1d(pool, begin))
+    is_other = y[more] != y[begin[0]]
+    return np.concatenate([begin, more[: int(is_other.argmax()) + 1 if is_other.any() else len(more)]])
 
 
 def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, seed: int) -> Curve:
@@ -210,6 +221,7 @@ def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, see
     -------
     Curve
     """
+    began = time.perf_counter()
     held, pool, labelled = protocol.split(problem, seed)
     rows, truth = problem.others or (problem.take(held), problem.y[held])
     clock, classes = Clock(), len(problem.classes)
@@ -246,6 +258,7 @@ def run(problem: Problem, protocol: Protocol, name: str, strategy: Strategy, see
         labels=np.array(found["labels"], np.int64),
         metrics={metric: np.array(found[metric]) for metric in METRICS if metric in found},
         seconds=clock.seconds(),
+        elapsed=time.perf_counter() - began,
         balance=np.array(found["balance"]),
         diversity=np.array(diverse),
         picks=labelled,

@@ -30,7 +30,7 @@ def simulate(
     X: Any,  # noqa: N803 - as scikit-learn calls it
     y: Any,
     model: Any,
-    strategies: Sequence[str | Strategy] | Mapping[str, str | Strategy] = ("margin", "random"),
+    strategies: Sequence[str | Strategy] | Mapping[str, str | Strategy] = ("auto", "random"),
     *,
     batch_size: int = 100,
     budget: int | None = None,

@@ -11,7 +11,7 @@ from pickwise.gathering import as_matrix, names_columns, open_embeddings
 from pickwise.loop.models.external import ExternalModel
 from pickwise.ranking import Request
 from pickwise.selection import select
-from pickwise.strategies import BatchBALD, Joint, KCenter, Random, Ranking, Strategy
+from pickwise.strategies import BatchBALD, Joint, KCenter, Random, Ranking, Strategy, settled
 from pickwise.strategies.base import as_option
 from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY, greedy_xy, greedy_y
 
@@ -73,6 +73,16 @@ class Scene:
     has_learnt: bool = False
     id: str | None = None
 
+    @property
+    def model_embeds(self) -> bool:
+        """Whether the model has embeddings."""
+        return self.model is not None and self.model.can_embed and self.has_learnt
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether there are embeddings, or rows that stand for them."""
+        return self.embeddings is not None or self.model_embeds or (self.data is not None and self.data.is_matrix)
+
 
 def choose(
     context: Context, k: int, *, seed: int, known: Known, new_region: float = 0.0
@@ -131,6 +141,7 @@ def _is_first(context: Context) -> bool:
 def select_rows(scene: Scene, strategy: Strategy, k: int, seed: int, known: Known) -> Selection | None:
     """Let a strategy choose up to `k` rows that are not known; None where no row is left."""
     data, model = scene.data, scene.model
+    strategy = settled(strategy, has_embeddings=scene.has_embeddings)
     options: dict[str, Any] = {"exclude_ids": _as_ids(known.ids), "random_state": seed, "clip": True}
     if data is None or (isinstance(model, ExternalModel) and model.has_predictions):
         return _of_predictions(scene, strategy, k, options)
@@ -210,16 +221,11 @@ def _greedy(scene: Scene, strategy: Joint, k: int, known: Known) -> Selection:
     return greedy_xy(predicted, embeddings, k, labelled=places if len(places) else None, **options)
 
 
-def _embeds(scene: Scene) -> bool:
-    """Whether the model has embeddings."""
-    return scene.model is not None and scene.model.can_embed and scene.has_learnt
-
-
 def _embeddings(scene: Scene, data: PoolData, strategy: Strategy) -> Any:
     """Find embeddings: those that were given, those of the model, or the rows themselves."""
     if scene.embeddings is not None:
         return _read(scene.embeddings, data)
-    if scene.model is not None and _embeds(scene):
+    if scene.model is not None and scene.model_embeds:
         return np.concatenate([scene.model.embed(rows) for rows in data.inputs()])
     if data.is_matrix:
         return data.rows
@@ -242,8 +248,7 @@ def _is_exhausted(data: PoolData, known: Known) -> bool:
 
 def _far(scene: Scene, k: int, seed: int, known: Known) -> Selection | None:
     """Choose rows that are far from all labelled ones; at random where there are no embeddings."""
-    is_measurable = scene.embeddings is not None or _embeds(scene) or (scene.data is not None and scene.data.is_matrix)
-    return select_rows(scene, KCenter() if is_measurable else Random(), k, seed, known)
+    return select_rows(scene, KCenter() if scene.has_embeddings else Random(), k, seed, known)
 
 
 def _without_table(options: dict[str, Any], data: PoolData) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Settings:
     task: Task = "multiclass"
     classes: tuple[str | int, ...] | None = None
     ids: Literal["int", "str"] = "int"
-    strategy: Strategy = field(default_factory=lambda: resolve("margin"))
+    strategy: Strategy = field(default_factory=lambda: resolve("auto"))
     initial_strategy: Strategy = field(default_factory=lambda: resolve("random"))
     batch_size: int = 100
     budget: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pickwise.strategies.auto import Auto, settled
 from pickwise.strategies.badge import Badge
 from pickwise.strategies.base import Ranking, Strategy
 from pickwise.strategies.batch_bald import BatchBALD
@@ -36,6 +37,7 @@ from pickwise.strategies.uncertainty import Entropy, LeastConfidence, Margin, Ra
 __all__ = [
     "MMC",
     "REGISTRY",
+    "Auto",
     "Badge",
     "Bald",
     "BatchBALD",
@@ -76,11 +78,13 @@ __all__ = [
     "VariationRatios",
     "VoteEntropy",
     "resolve",
+    "settled",
 ]
 
 REGISTRY: dict[str, type[Strategy]] = {
     strategy.name: strategy
     for strategy in (
+        Auto,
         *(Entropy, Margin, LeastConfidence, Ratio, Random, KCenter, KMeansPlusPlus),
         *(PowerSampling, SoftmaxSampling, SoftRank, Given),
         *(TypiClust, ProbCover, MaxHerding, FacilityLocation),

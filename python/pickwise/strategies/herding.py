@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -54,6 +54,9 @@ class MaxHerding(Neighbourly):
         return self._herd(points, progress, weigh=False)
 
     def _herd(self, points: Points, progress: CoverProgress, *, weigh: bool) -> Batch:
+        if points.limits is None:
+            # Labelled rows are covered already, so that they only cover others: outside the pool they do the same.
+            points = replace(points, exclude=points.barred())
         pool, back = points.compact(self.metric)
         graph = self.graph(pool)
         radius = self.radius or self._estimated(pool, graph)

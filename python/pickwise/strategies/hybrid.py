@@ -95,6 +95,10 @@ class Hybrid(Joint):
         assert isinstance(then, Joint)  # noqa: S101 - as was checked
         return then
 
+    def let_through(self, k: int) -> int:
+        """Tell how many rows are left over."""
+        return self.factor * k
+
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked, and are those left over."""
         return self.second.choose(points, random_state, progress)

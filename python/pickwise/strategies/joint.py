@@ -68,6 +68,38 @@ class Joint(Strategy):
         """The metric by which every row needs to have a distance."""
         return self.metric
 
+    @property
+    def second(self) -> Joint:
+        """What chooses, after a first pass by a score."""
+        return self
+
+    def knowing(self, labelled: int) -> Joint:  # noqa: ARG002
+        """Return what it is where so many rows are labelled."""
+        return self
+
+    def let_through(self, k: int) -> int | None:  # noqa: ARG002
+        """Tell how many rows a first pass lets through where `k` are wanted; None where there is none."""
+        return None
+
+    def weighed(
+        self,
+        scores: NDArray[np.float64],
+        draws: NDArray[np.float64],  # noqa: ARG002
+        *,
+        is_all: bool,  # noqa: ARG002
+    ) -> NDArray[np.float64]:
+        """Tell how much each row counts that the first pass has let through.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (rows,)
+        draws : ndarray of shape (rows,)
+            What they were ranked by: the scores, with noise where they were drawn.
+        is_all : bool
+            Whether no row was left out.
+        """
+        return scores
+
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:
         """Choose among points that are already checked; the functions and `pickwise.select` end here."""
         raise NotImplementedError

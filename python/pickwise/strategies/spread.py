@@ -91,6 +91,10 @@ class Spread(Joint):
         """Choose among points that are already checked."""
         raise NotImplementedError
 
+    def let_through(self, k: int) -> int | None:
+        """Tell how many rows the prefilter leaves over."""
+        return None if self.prefilter is None else self.prefilter * k
+
     def standing_for(self, k: int) -> int:
         """Tell how many rows stand for a shard, of which `k` are wanted."""
         return self.mu * k

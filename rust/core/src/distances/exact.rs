@@ -91,27 +91,83 @@ impl Sweep<'_> {
         let width = self.width;
         let mut planes = [[0.0; 8]; NARROW];
         for (rows, best) in self.rows.chunks(8 * width).zip(self.best.chunks_mut(8)) {
-            for (i, row) in rows.chunks_exact(width).enumerate() {
-                for (plane, x) in planes.iter_mut().zip(row) {
-                    plane[i] = *x;
-                }
-            }
+            transpose(rows, width, &mut planes);
             for (at, centre) in self.centres.chunks_exact(width).enumerate() {
                 let mut squared = [0.0; 8];
                 // SAFETY: the caller vouches for the CPU.
-                unsafe {
-                    let mut sum = V::new(0.0);
-                    for (plane, c) in planes.iter().zip(centre) {
-                        let d = V::load(plane.as_ptr()).sub(V::new(*c));
-                        sum = d.fma(d, sum);
-                    }
-                    sum.store(squared.as_mut_ptr());
-                }
+                unsafe { squares::<V>(&planes, centre).store(squared.as_mut_ptr()) };
                 for (best, squared) in best.iter_mut().zip(squared) {
                     best.take(squared, self.first + at as u32);
                 }
             }
         }
+    }
+}
+
+/// Measures rows against one point: as [`Sweep`] does with one centre, but with a place
+/// for each distance, and no lane spent on centres that are not there.
+pub(super) struct ToPoint<'a> {
+    pub width: usize,
+    /// Prepared rows.
+    pub rows: &'a [f64],
+    /// A prepared point.
+    pub point: &'a [f64],
+    /// Squared distances.
+    pub squared: &'a mut [f64],
+}
+
+impl Op for ToPoint<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let width = self.width;
+        assert_eq!(self.rows.len(), self.squared.len() * width);
+        assert_eq!(self.point.len(), width);
+        let mut planes = [[0.0; 8]; NARROW];
+        let mut out = [0.0; 8];
+        for (rows, squared) in self.rows.chunks(8 * width).zip(self.squared.chunks_mut(8)) {
+            // SAFETY: dispatch vouches for the CPU; rows and point are `width` long.
+            unsafe {
+                if width > NARROW {
+                    // The last row stands in for those that are missing.
+                    let row = |i: usize| rows[i.min(squared.len() - 1) * width..].as_ptr();
+                    let sums =
+                        octet::<I::F64>(std::array::from_fn(row), self.point.as_ptr(), width / 8);
+                    sums.store(out.as_mut_ptr());
+                } else {
+                    transpose(rows, width, &mut planes);
+                    squares::<I::F64>(&planes, self.point).store(out.as_mut_ptr());
+                }
+            }
+            squared.copy_from_slice(&out[..squared.len()]);
+        }
+    }
+}
+
+/// Up to eight narrow rows, a row a lane.
+fn transpose(rows: &[f64], width: usize, planes: &mut [[f64; 8]; NARROW]) {
+    for (i, row) in rows.chunks_exact(width).enumerate() {
+        for (plane, x) in planes.iter_mut().zip(row) {
+            plane[i] = *x;
+        }
+    }
+}
+
+/// Squared distances of eight narrow rows to a point.
+///
+/// # Safety
+/// The CPU must have the level.
+#[inline(always)]
+unsafe fn squares<V: Lanes<Elem = f64>>(planes: &[[f64; 8]; NARROW], point: &[f64]) -> V {
+    // SAFETY: the caller vouches for the CPU.
+    unsafe {
+        let mut sum = V::new(0.0);
+        for (plane, c) in planes.iter().zip(point) {
+            let d = V::load(plane.as_ptr()).sub(V::new(*c));
+            sum = d.fma(d, sum);
+        }
+        sum
     }
 }
 
@@ -166,15 +222,55 @@ pub(super) unsafe fn tile<V: Lanes<Elem = f64>, const APART: bool>(
                 total[i] = total[i].add(sum[i]);
             }
         }
-        for i in 0..4 {
-            let (a, b) = total[i].deal::<4>(total[i + 4]);
-            total[i] = a.add(b);
-        }
-        for i in 0..2 {
-            let (a, b) = total[i].deal::<2>(total[i + 2]);
-            total[i] = a.add(b);
-        }
-        let (a, b) = total[0].deal::<1>(total[1]);
-        a.add(b)
+        butterfly(total)
     }
+}
+
+/// Squared distances of eight rows to a point, each summed as [`tile`] does.
+///
+/// # Safety
+/// The CPU must have the level; all pointers must be readable for `vectors` vectors.
+#[inline(always)]
+unsafe fn octet<V: Lanes<Elem = f64>>(
+    rows: [*const f64; 8],
+    point: *const f64,
+    vectors: usize,
+) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let zero = V::new(0.0);
+        let mut total = [zero; 8];
+        for run in (0..vectors).step_by(RUN) {
+            let mut sum = [zero; 8];
+            for vector in run..vectors.min(run + RUN) {
+                let c = V::load(point.add(8 * vector));
+                for i in 0..8 {
+                    let d = V::load(rows[i].add(8 * vector)).sub(c);
+                    sum[i] = d.fma(d, sum[i]);
+                }
+            }
+            for i in 0..8 {
+                total[i] = total[i].add(sum[i]);
+            }
+        }
+        butterfly(total)
+    }
+}
+
+/// The sum of the lanes of each of eight vectors.
+///
+/// # Safety
+/// The CPU must have the level.
+#[inline(always)]
+unsafe fn butterfly<V: Lanes<Elem = f64>>(mut total: [V; 8]) -> V {
+    for i in 0..4 {
+        let (a, b) = total[i].deal::<4>(total[i + 4]);
+        total[i] = a.add(b);
+    }
+    for i in 0..2 {
+        let (a, b) = total[i].deal::<2>(total[i + 2]);
+        total[i] = a.add(b);
+    }
+    let (a, b) = total[0].deal::<1>(total[1]);
+    a.add(b)
 }

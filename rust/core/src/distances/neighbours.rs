@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::screen::{GROUP, GROUPS, Pack, SAFE, Screen};
-use super::{Best, Metric, Space};
+use super::{Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
@@ -316,7 +316,14 @@ impl Search<'_> {
     }
 
     /// The neighbours of a row among what screening has kept.
-    fn settle(&self, screen: &Screen, worker: &mut Worker, kept: Kept, row: usize) -> Vec<Near> {
+    fn settle(
+        &self,
+        screen: &Screen,
+        worker: &mut Worker,
+        mut kept: Kept,
+        row: usize,
+    ) -> Vec<Near> {
+        kept.trim();
         let is_other = |(_, other): &(f32, u32)| *other as usize != row;
         let mut others: Vec<(f32, u32)> = kept.list.into_iter().filter(is_other).collect();
         let count = match self.reach {
@@ -386,14 +393,10 @@ impl Search<'_> {
         for others in others.chunks(STEP) {
             let prepared = &mut worker.prepared[..others.len() * own.len()];
             self.space.load(others, prepared);
-            let mut best = [Best::NONE; STEP];
-            let best = &mut best[..others.len()];
-            self.space.sweep(prepared, &own, 0, best);
-            near.extend(
-                best.iter()
-                    .zip(others)
-                    .map(|(b, other)| (b.squared, *other)),
-            );
+            let mut squared = [0.0; STEP];
+            let squared = &mut squared[..others.len()];
+            self.space.measure(prepared, &own, squared);
+            near.extend(squared.iter().copied().zip(others.iter().copied()));
         }
         near
     }
@@ -450,14 +453,21 @@ impl Kept {
     /// Keeps one more, and tells the bar from now on.
     fn take(&mut self, s: f32, other: u32) -> f32 {
         self.list.push((s, other));
+        if self.room.is_some_and(|room| self.list.len() >= 2 * room) {
+            self.trim();
+        }
+        self.bar
+    }
+
+    /// Keeps no more than there is room for.
+    fn trim(&mut self) {
+        let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
         if let Some(room) = self.room
-            && self.list.len() >= 2 * room
+            && self.list.len() > room
         {
-            let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
             let (_, (bar, _), _) = self.list.select_nth_unstable_by(room, order);
             self.bar = *bar;
             self.list.truncate(room);
         }
-        self.bar
     }
 }

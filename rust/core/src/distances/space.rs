@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::exact::ToPoint;
 use super::joint::{Beside, JointSweep, Parts};
 use super::prepare::{Shift, prepare, shift_rows};
 use super::sums::{AddRows, Sums};
@@ -124,6 +125,17 @@ impl<'a> Space<'a> {
         dispatch(self.simd, sweep);
     }
 
+    /// Squared distances of prepared rows, of one part, to a prepared point.
+    pub(super) fn measure(&self, rows: &[f64], point: &[f64], squared: &mut [f64]) {
+        let measure = ToPoint {
+            width: self.width(),
+            rows,
+            point,
+            squared,
+        };
+        dispatch(self.simd, measure);
+    }
+
     /// Whether rows are worth screening: they have one part, of more than a few dimensions.
     pub(crate) const fn is_screenable(&self) -> bool {
         self.beside.is_none() && self.dims() > NARROW
@@ -187,20 +199,8 @@ impl<'a> Space<'a> {
                 let step = first..range.end.min(first + STEP);
                 let prepared = &mut prepared[..step.len() * width];
                 self.load(&rows[step.clone()], prepared);
-                let mut best = [Best::NONE; STEP];
-                let sweep = Sweep {
-                    width,
-                    rows: prepared,
-                    centres: point,
-                    first: 0,
-                    best: &mut best[..step.len()],
-                };
-                dispatch(self.simd, sweep);
                 // SAFETY: ranges do not overlap, nor do their steps.
-                let out = unsafe { out.range(step) };
-                for (out, best) in out.iter_mut().zip(best) {
-                    *out = best.squared;
-                }
+                self.measure(prepared, point, unsafe { out.range(step) });
             }
         })?;
         Ok(squared)
