@@ -448,7 +448,7 @@ def test_settings_that_are_changed_by_hand_take_effect(tmp_path):
     with made(tmp_path / "p", annotator=SimulatedAnnotators(TRUTH)) as project:
         project.run(rounds=1)
     path = tmp_path / "p" / "project.toml"
-    path.write_text(path.read_text().replace("batch_size = 6", "batch_size = 9").replace("margin", "entropy"))
+    path.write_text(path.read_text().replace("batch_size = 6", "batch_size = 9").replace('"auto"', '"entropy"'))
     with opened(tmp_path / "p") as project:
         assert len(project.ask()) == 9
         assert project.history()[-1].strategy["strategy"] == "entropy"

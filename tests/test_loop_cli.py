@@ -160,8 +160,8 @@ def test_the_whole_cycle(folder: Path) -> None:
     assert lines[0][:7] == ["round", "state", "strategy", "asked", "answered", "labelled", "accuracy"]
     assert [line[:6] for line in lines[1:]] == [
         ["0", "trained", "seed", "0", "0", "12"],
-        ["1", "trained", "margin", "8", "8", "20"],
-        ["2", "trained", "margin", "8", "8", "28"],
+        ["1", "trained", "auto", "8", "8", "20"],
+        ["2", "trained", "auto", "8", "8", "28"],
     ]
 
     assert run(folder, "export", "spam", "-o", "labels.csv").stderr.startswith("28 labels in labels.csv\n")

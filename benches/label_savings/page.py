@@ -3,7 +3,7 @@
     python benches/label_savings/page.py --jobs 2
 
 It writes docs/benchmarks/label_savings.md, .csv (a row for each dataset and strategy), _curves.csv and .svg. Runs are
-kept in .benchmarks/label_savings, as `pickwise bench-suite benches/label_savings/suite.toml -o .benchmarks/label_savings`
+kept in .benchmarks/label_savings, as `pickwise bench-suite ... -o .benchmarks/label_savings`
 keeps them.
 """
 

@@ -63,7 +63,7 @@ class Auto(Scored):
     >>> p, x = [0.5, 0.5, 0.49, 0.6, 0.99], [[0.0], [0.1], [0.2], [9.0], [20.0]]
     >>> pw.select(p, 2, "auto").ids
     array([0, 1])
-    >>> pw.select(p, 2, "auto", embeddings=x, labelled=[4]).ids
+    >>> pw.select(p, 2, "auto", embeddings=x, labelled=[[20.0], [24.0]]).ids
     array([1, 3])
     """
 

@@ -54,7 +54,7 @@ class MaxHerding(Neighbourly):
         return self._herd(points, progress, weigh=False)
 
     def _herd(self, points: Points, progress: CoverProgress, *, weigh: bool) -> Batch:
-        if points.limits is None:
+        if weigh and points.limits is None:
             # Labelled rows are covered already, so that they only cover others: outside the pool they do the same.
             points = replace(points, exclude=points.barred())
         pool, back = points.compact(self.metric)
