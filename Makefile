@@ -19,7 +19,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST := Cargo.toml $(shell find rust -name Cargo.toml -o -name '*.rs')
 
-.PHONY: help demo test lint format bench docs wheel clean
+.PHONY: help demo test lint format bench savings docs wheel clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: $(VENV)/.dev $(VENV)/.extension ## Time everything against NumPy and the 
 	$(BENCH_ENV) $(BIN)/python -m pytest benches --scale $(SCALE) --benchmark-columns=min,median,rounds \
 		--benchmark-json=.benchmarks/engine.json
 	$(BIN)/python benches/report .benchmarks/engine.json
+
+savings: $(VENV)/.dev $(VENV)/.extension ## Simulate which strategies save labels, on ../shared/data; writes docs/benchmarks/
+	$(BIN)/python benches/label_savings/page.py
 
 docs: $(VENV)/.dev $(VENV)/.extension ## Build the Rust API pages; check the examples and links of the Markdown pages
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

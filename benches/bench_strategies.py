@@ -112,13 +112,14 @@ OURS = {
     "ranked_batch": (100_000, 500),
     "cluster_margin": (100_000, 500),
     "badge": (1_000_000, 1000),
+    "auto": (1_000_000, 1000),
 }
 RADIUS = 0.9
 
 
 def ours(name, rows, k):
     x, p = clustered(rows, 100 if name == "badge" else 10)
-    beside = name in ("uncertainty_herding", "ranked_batch", "cluster_margin", "badge")
+    beside = name in ("auto", "uncertainty_herding", "ranked_batch", "cluster_margin", "badge")
     options = {"prob_cover": pw.ProbCover(radius=RADIUS)}
     pool, embeddings = (p, x) if beside else (x, None)
     pw.select(pool, k, options.get(name, name), embeddings=embeddings, random_state=0)

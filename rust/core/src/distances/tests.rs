@@ -79,6 +79,31 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
+    fn one_point_is_measured_with_the_bits_of_one_centre(
+        rows in 1..40_usize,
+        dims in prop_oneof![1..20_usize, 250..270_usize],
+        seed in any::<u64>(),
+    ) {
+        let mut rng = Rng(seed);
+        let data = values(&mut rng, rows * dims, false);
+        let matrix = Matrix::from_slice(&data, rows, dims).expect("fits");
+        let pairs = everywhere(|exec| {
+            let space = Space::new(matrix, Metric::Euclidean, exec.simd);
+            let list: Vec<u32> = (0..rows as u32).collect();
+            let mut prepared = vec![0.0; rows * space.width()];
+            space.load(&list, &mut prepared);
+            let point = space.row(rows / 2);
+            let (mut ours, mut best) = (vec![-1.0; rows], vec![Best::NONE; rows]);
+            space.measure(&prepared, &point, &mut ours);
+            space.sweep(&prepared, &point, 0, &mut best);
+            ours.into_iter().zip(best).map(|(x, best)| (x.to_bits(), best.squared.to_bits())).collect::<Vec<_>>()
+        });
+        for (x, best) in pairs {
+            prop_assert_eq!(x, best);
+        }
+    }
+
+    #[test]
     fn neighbours_are_those_of_plain_arithmetic(
         seed in any::<u64>(),
         rows in prop_oneof![2_usize..20, 40_usize..60, 90_usize..200],
