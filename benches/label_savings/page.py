@@ -110,6 +110,18 @@ def agreement(found):
                 yield name, strategy, theirs, float(heights.mean()), error
 
 
+def shares(found):
+    """Tell the share of the time that is neither fitting nor predicting, by the model."""
+    times, models = found.times().columns, {one.name: one.model.rpartition(".")[2] for one in found.suite.datasets}
+    spent = {}
+    for row, name in enumerate(times["dataset"]):
+        if name in models:
+            whole, model = spent.setdefault(models[name], [0.0, 0.0])
+            own = times["fitting"][row] + times["predicting"][row]
+            spent[models[name]] = [whole + times["seconds_of_runs"][row], model + own]
+    return {model: 1 - own / whole for model, (whole, own) in spent.items()}
+
+
 def curves(found):
     """Draw the mean curves of all datasets."""
     from matplotlib.figure import Figure
@@ -137,7 +149,7 @@ def curves(found):
     for place in axes[len(names) :]:
         place.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=3.2)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=3.2)
     figure.supxlabel("labelled rows", fontsize=9.5)
     figure.supylabel("accuracy", fontsize=9.5)
     return figure
@@ -193,7 +205,7 @@ def lines(found):
         yield from (
             f"auto was made with {', '.join(TUNED)} in view. On the others",
             f"({', '.join(others)}) it is significantly better / no different / worse,",
-            " by the paired t-test of areas over seeds at 0.05, than "
+            "by the paired t-test of areas over seeds at 0.05, than "
             + ", ".join(f"{rival} {s.count(1)} / {s.count(0)} / {s.count(-1)}" for rival, s in beats.items())
             + ".",
             "",
@@ -210,7 +222,7 @@ def lines(found):
         "## Against the reference points",
         "",
         "A loop in plain scikit-learn and NumPy had been run with the same protocols. Theirs are the means of as many",
-        "seeds, ours with one standard error. Of auto theirs is a prototype that compared all rows.",
+        "seeds, ours with one standard error. Of auto theirs is a prototype that compared all rows, with the power 4.",
         "",
     )
     yield from table(
@@ -228,13 +240,17 @@ def lines(found):
         ),
         ("theirs", "ours", "difference", "standard errors"),
     )
-    times = found.times()
     yield from ("", "## Time", "")
+    times = found.times()
     shown = {name: column for name, column in times.shown.items() if name != "s now"}
     yield from table(tuple(shown), zip(*shown.values(), strict=True), tuple(shown)[1:])
     yield from (
         "",
-        "Seconds of all runs, each on one thread. Besides: measuring, and keeping books.",
+        "Seconds of all runs, each on one thread. Besides: measuring, and keeping books. Besides the model: "
+        + ", ".join(f"{100 * share:.1f} % with {model}" for model, share in shares(found).items())
+        + ".",
+        "A logistic regression of a few hundred rows is fitted within milliseconds, and a selection by `auto` from ten",
+        "thousand rows takes some tens of them.",
         "",
         "All figures are in [label_savings.csv](label_savings.csv), all points in",
         "[label_savings_curves.csv](label_savings_curves.csv).",
@@ -253,7 +269,8 @@ def main():
     PAGE.write_text("\n".join(lines(found)) + "\n", encoding="utf-8")
     for name, some in (("label_savings", found.table()), ("label_savings_curves", found.points())):
         some.to_pandas().to_csv(PAGE.with_name(f"{name}.csv"), index=False, float_format="%.6g")
-    svg.styled(curves)(found).savefig(PAGE.with_suffix(".svg"))
+    figure = svg.styled(curves)(found)
+    figure.savefig(PAGE.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
     print(found.compare())
 
 
