@@ -19,10 +19,10 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST := Cargo.toml $(shell find rust -name Cargo.toml -o -name '*.rs')
 
-.PHONY: help demo test lint format bench savings docs wheel clean
+.PHONY: help demo test lint format bench savings docs wheel label-studio clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Label real data with each strategy, and time it against NumPy
 	$(BIN)/python examples/demo.py
@@ -77,8 +77,13 @@ wheel: $(VENV)/.build ## Build the wheel into dist/ and try it in a fresh enviro
 	"$$fresh/bin/python" -m pip install --quiet --disable-pip-version-check dist/*.whl; \
 	cd "$$fresh"; bin/python -W error -c 'import pickwise; print(pickwise.build_info())'
 
+LABEL_STUDIO := .venv-label-studio
+
+label-studio: $(VENV)/.dev $(VENV)/.extension $(LABEL_STUDIO)/.done ## Test against a real Label Studio, in an environment of its own (1 GB)
+	$(BIN)/python -m pytest tests/test_label_studio.py
+
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) target dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(LABEL_STUDIO) target dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	rm -f python/pickwise/_native*.so
 	find python tests benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -97,6 +102,11 @@ $(VENV)/.dev: $(VENV)/.build
 # With no group named, maturin installs all of dev.
 $(VENV)/.extension: $(VENV)/.build $(RUST)
 	$(BIN)/maturin develop --release --quiet --group build
+	@touch $@
+
+$(LABEL_STUDIO)/.done:
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check 'label-studio>=1.20'
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.extension

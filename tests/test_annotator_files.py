@@ -287,7 +287,9 @@ def test_malformed_files_are_refused(tmp_path, name, content, message):
 
 
 def test_bad_arguments_of_files(tmp_path):
-    with pytest.raises(ValueError, match="format: expected 'jsonl' or 'csv' or 'parquet', got 'xlsx'"):
+    with pytest.raises(
+        ValueError, match="format: expected 'jsonl' or 'csv' or 'parquet' or 'prodigy' or 'doccano', got 'xlsx'"
+    ):
         FileAnnotator(tmp_path, "xlsx")
     with pytest.raises(ValueError, match="id_type: expected int or str, got <class 'float'>"):
         read_answers(tmp_path / "a.csv", id_type=float)

@@ -1,4 +1,4 @@
-"""Who labels: known labels, a function, people who work on files."""
+"""Who labels: known labels, a function, people who work on files, or in Label Studio."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pickwise.annotators.answers import read_answers
 from pickwise.annotators.base import KINDS, Annotation, Annotator, Kind, RowId, Task
 from pickwise.annotators.callback import CallbackAnnotator
 from pickwise.annotators.files import FileAnnotator
+from pickwise.annotators.label_studio import LabelStudioAnnotator
 from pickwise.annotators.simulated import SimulatedAnnotators
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CallbackAnnotator",
     "FileAnnotator",
     "Kind",
+    "LabelStudioAnnotator",
     "RowId",
     "SimulatedAnnotators",
     "Task",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pickwise.annotators.base import KINDS, Annotation
+from pickwise.annotators.shapes import foreign
 from pickwise.options import one_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read_answers(
         number, or a time as ISO 8601 writes it: UTC, unless it says otherwise), and without it the one further down.
         The same answer counts once, however often a file of that name is read, or, where there is a ``key``, whatever
         file it comes in under that key; so who returns to an earlier answer in a file that is written anew needs an
-        ``updated_at``.
+        ``updated_at``. Exports of Prodigy and doccano, as JSON lines, are recognised.
     id_type : {int, str}
         What ids are.
     task : {"multiclass", "multilabel", "regression"}
@@ -204,6 +205,8 @@ def _as_string(cell: Any) -> str:
 
 
 def _as_class(cell: Any) -> str | int:
+    if isinstance(cell, tuple) and len(cell) == 1:
+        (cell,) = cell  # as tools write it that know of several labels
     if isinstance(cell, float) and cell.is_integer():
         return int(cell)  # pandas makes numbers of classes floats where some are missing
     if isinstance(cell, bool) or not isinstance(cell, (str, int)):
@@ -212,7 +215,7 @@ def _as_class(cell: Any) -> str | int:
 
 
 def _as_classes(cell: Any) -> list[str | int]:
-    names = cell.split("|") if isinstance(cell, str) else cell if isinstance(cell, list) else [cell]
+    names = cell.split("|") if isinstance(cell, str) else cell if isinstance(cell, (list, tuple)) else [cell]
     return [_as_class(name) for name in names]
 
 
@@ -286,6 +289,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Sequence[Any]]]:
                 continue
             if not isinstance(cells, dict):
                 yield number, f"expected a JSON object, got {line.strip()[:40]!r}"
+                continue
+            try:
+                elsewhere = foreign(cells, path.name)
+            except ValueError as error:
+                yield number, str(error)
+                continue
+            if elsewhere is not None:
+                yield number, elsewhere
             elif "label" not in cells and "kind" not in cells:
                 yield number, f"expected 'id' and 'label', got {_listed(list(cells))}"
             else:

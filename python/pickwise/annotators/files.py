@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pickwise.annotators.answers import SUFFIXES, AnswerReader, LabelTask, worded
+from pickwise.annotators.shapes import SHAPES
 from pickwise.options import one_of
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class FileAnnotator:
     ----------
     folder : path
         It is made where it is missing.
-    format : {"jsonl", "csv", "parquet"}
-        Of the tasks. Answers may come in any of them.
+    format : {"jsonl", "csv", "parquet", "prodigy", "doccano"}
+        Of the tasks; the last two are JSON lines as these tools import them. Answers may come in any of them, and are
+        recognised.
     id_type : {int, str}
         What ids are.
     task : {"multiclass", "multilabel", "regression"}
@@ -85,12 +87,12 @@ class FileAnnotator:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        format: Literal["jsonl", "csv", "parquet"] = "jsonl",  # noqa: A002 - the word for it
+        format: Literal["jsonl", "csv", "parquet", "prodigy", "doccano"] = "jsonl",  # noqa: A002 - the word for it
         *,
         id_type: type[int | str] = int,
         task: LabelTask = "multiclass",
     ) -> None:
-        self._suffix = f".{one_of(format, 'format', tuple(_WRITERS))}"
+        self._format = one_of(format, "format", (*_WRITERS, *SHAPES))
         self._reader = AnswerReader(id_type, task)
         self._folder = Path(folder)
         self._inbox = self._folder / "answers"
@@ -107,7 +109,10 @@ class FileAnnotator:
                     some.pop(line.get("key", ""), None)
             if some:
                 name = hashlib.blake2b(json.dumps(list(some)).encode(), digest_size=4).hexdigest()
-                write_tasks(self._folder / f"tasks-{number}-{name}{self._suffix}", some.values())
+                suffix = "jsonl" if self._format in SHAPES else self._format
+                _write(
+                    self._folder / f"tasks-{number}-{name}.{suffix}", [self._laid_out(task) for task in some.values()]
+                )
 
     def poll(self, cursor: str | None) -> tuple[Sequence[Annotation], str | None]:
         """Read the files of answers that have changed, and have come to rest.
@@ -158,6 +163,12 @@ class FileAnnotator:
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
+    def _laid_out(self, task: Task) -> Line:
+        shape = SHAPES.get(self._format)
+        if shape is None:
+            return _line(task)
+        return shape({"round": task.round, **_beginning(task), "suggestions": plain(task.suggestions)}, _shown(task))
+
     def _files(self, number: int | str) -> list[Path]:
         """List the files of tasks of a round."""
         return sorted(path for path in self._folder.glob(f"tasks-{number}-*") if path.suffix in SUFFIXES)
@@ -199,14 +210,21 @@ def write_tasks(path: Path, tasks: Iterable[Task]) -> None:
 
 def _line(task: Task) -> Line:
     """Lay a task out in columns."""
+    data = {f"data_{name}" if name in _OWN else name: value for name, value in _shown(task).items()}
+    return _beginning(task) | data | {"suggestions": plain(task.suggestions), "label": None}
+
+
+def _beginning(task: Task) -> Line:
+    return {name: plain(getattr(task, name)) for name in _OWN[:-2]}
+
+
+def _shown(task: Task) -> Line:
+    """Return what there is to look at, by column."""
     if task.data is None:
-        data = {}
-    elif isinstance(task.data, Mapping):
-        data = {f"data_{name}" if name in _OWN else str(name): plain(value) for name, value in task.data.items()}
-    else:
-        data = {"text": plain(task.data)}
-    begin = {name: plain(getattr(task, name)) for name in _OWN[:-2]}
-    return begin | data | {"suggestions": plain(task.suggestions), "label": None}
+        return {}
+    if isinstance(task.data, Mapping):
+        return {str(name): plain(value) for name, value in task.data.items()}
+    return {"text": plain(task.data)}
 
 
 def _modified(path: Path) -> int:
