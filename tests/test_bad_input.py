@@ -307,7 +307,7 @@ def test_exclude_ids_of_the_other_kind():
     ("options", "error", "message"),
     [
         ({"strategy": "entropie"}, ValueError, "no strategy is called 'entropie'; did you mean 'entropy'"),
-        ({"strategy": "xyz"}, ValueError, "the names are entropy, margin, least_confidence, ratio, random"),
+        ({"strategy": "xyz"}, ValueError, "the names are auto, entropy, margin, least_confidence, ratio, random"),
         ({"strategy": pw.Margin}, TypeError, "strategy: expected a name or a strategy object"),
         ({"ties": "last"}, ValueError, "ties: expected 'first' or 'random', got 'last'"),
         ({"invalid": "ignore"}, ValueError, "invalid: expected 'raise' or 'skip', got 'ignore'"),
