@@ -42,6 +42,7 @@ from pickwise.command_options import (
 from pickwise.command_output import failing_well, print_table
 from pickwise.id_file import read_ids
 from pickwise.ids import Ids, as_ids
+from pickwise.label_command import label
 from pickwise.output import items, writing
 from pickwise.pools import Chunk, Pool, open_pool
 from pickwise.pools.paths import find_files
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(project, name="project")
 app.command()(simulate)
+app.command()(label)
 app.command()(bench_suite)
 
 

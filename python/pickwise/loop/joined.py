@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pickwise.annotators.base import Annotation, Task
+    from pickwise.annotators.page.serving import LabelServer
     from pickwise.loop.context import Context
     from pickwise.loop.history import Round
     from pickwise.loop.ledger import Recorded
@@ -83,6 +84,28 @@ class JoinedProject:
             What was wrong with those that were refused is told there; all others are safe.
         """
         return answering.record_annotations(self._context, annotations)
+
+    def label(self, **options: Any) -> LabelServer:
+        """Serve a page on which people answer what is asked; a notebook shows it below the cell.
+
+        It is served in a thread of this process until it is closed, which is to be done before the project is. Answers
+        are recorded as by `record`, so `collect` and `fit` know of them.
+
+        Parameters
+        ----------
+        **options
+            ``host`` ("127.0.0.1") and ``port`` (any that is free); ``lease``, for how many seconds a row is kept for
+            one person (120); ``media``, the folder of images and sounds that rows name; ``guidelines``, a file of text;
+            ``highlight``, a regular expression of what is marked in texts; ``show``, columns of the pool to look at.
+
+        Returns
+        -------
+        LabelServer
+            With `url` and `close`.
+        """
+        from pickwise.loop.page import serve
+
+        return serve(self, framed=True, **options)
 
     def drift(self) -> Drift | None:
         """Return how the pool differs from the one before, as it was when it was replaced; None if it never was."""
