@@ -275,15 +275,15 @@ def test_embeddings_that_have_no_distance():
     best = pw.select(P, ROWS).indices
     x[best[2]] = np.nan
     with pytest.raises(ValueError, match=rf"^embeddings: row {best[2]} holds numbers that are not finite"):
-        pw.select(P, 5, embeddings=x, min_distance=0.0)
-    assert pw.select(P, 2, embeddings=x, min_distance=0.0).indices.tolist() == best[:2].tolist()
-    skipping = pw.select(P, 5, embeddings=x, min_distance=0.0, invalid="skip")
+        pw.select(P, 5, "margin", embeddings=x, min_distance=0.0)
+    assert pw.select(P, 2, "margin", embeddings=x, min_distance=0.0).indices.tolist() == best[:2].tolist()
+    skipping = pw.select(P, 5, "margin", embeddings=x, min_distance=0.0, invalid="skip")
     assert skipping.indices.tolist() == [*best[:2], *best[3:6]]
     assert skipping.skipped == 1
-    excluding = pw.select(P, 5, embeddings=x, min_distance=0.0, exclude=[best[2]])
+    excluding = pw.select(P, 5, "margin", embeddings=x, min_distance=0.0, exclude=[best[2]])
     assert excluding.indices.tolist() == skipping.indices.tolist()
     with pytest.raises(ValueError, match=rf"^embeddings: row {best[2]} holds"):
-        pw.select(P, 5, embeddings=x, min_distance=0.0, must_include=[best[2]], invalid="skip")
+        pw.select(P, 5, "margin", embeddings=x, min_distance=0.0, must_include=[best[2]], invalid="skip")
 
 
 @every
