@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,12 +34,23 @@ def test_distances_are_those_that_the_authors_took():
 def test_active_lab_beats_random_picks():
     """By the project's own merging. Rounds and rows are few: the means of the second half are compared."""
     scale = active_lab.Scale(rows=900, labelled=150, batch=75, rounds=6, trees=10)
-    # One seed, for it takes seconds; with those from 0 to 4 the gap is 0.025, 0.046, 0.036, 0.048 and 0.031.
+    # One seed, for it takes seconds; with those from 0 to 4 the gap is -0.008, 0.063, 0.034, 0.053 and 0.064.
     found = active_lab.simulate(["ActiveLab", "random"], [1], scale, told=lambda _: None)
     (ours,), (chance,) = found["ActiveLab"], found["random"]
     np.testing.assert_array_equal(ours[0], chance[0])  # both begin with the same answers
     np.testing.assert_array_equal(ours[:, 0], chance[:, 0])
     assert ours[3:, 3].mean() > chance[3:, 3].mean() + 0.02
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["ActiveLab", "random, CROWDLAB"])
+def test_merging_of_the_project_is_that_of_cleanlab_without_a_temperature(name):
+    draw = active_lab.drawn(0, active_lab.Scale(rows=300, labelled=60, batch=40, rounds=3, trees=5))
+    ours = active_lab.METHODS[name]
+    theirs = ours._replace(label=partial(active_lab.merged_by_cleanlab, calibrate=False), merge="majority")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert active_lab.run(draw, ours) == active_lab.run(draw, theirs)
 
 
 @needs_data
@@ -60,4 +73,5 @@ def test_what_was_published_is_found():
     reached = {name: float(row["accuracy"]) for name, row in ends.items()}
     # Published: about 0.988 and 0.945.
     assert 0.03 < reached["ActiveLab, as published"] - reached["random, as published"] < 0.06
-    assert reached["ActiveLab"] > reached["random"] + 0.02
+    assert reached["ActiveLab"] > reached["random"] + 0.05
+    assert reached["random, CROWDLAB"] > reached["random"] + 0.05

@@ -431,5 +431,6 @@ def test_the_least_probable_label_is_the_wrong_one(project):
     found = project.label_quality()
     assert len(found) == ROWS
     assert min(found, key=found.get) == wrong
+    # A model that has learnt from it finds it less improbable.
     p = project.model.predict_proba(X[wrong : wrong + 1])[0]
-    assert found[wrong] == pytest.approx(p[list(project.model.classes_).index(WRONG[TRUTH[wrong]])])
+    assert found[wrong] < 0.5 * p[list(project.model.classes_).index(WRONG[TRUTH[wrong]])]

@@ -168,38 +168,72 @@ def test_dawid_skene_is_that_of_crowd_kit():
     assert merged.labels.tolist() == theirs.idxmax(axis=1).tolist()
 
 
-def test_crowdlab_is_that_of_cleanlab():
+def by_cleanlab(votes, p):
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
-    votes, _, p = crowd(3)
-    merged = merge(votes, CLASSES, method="crowdlab", probabilities=p)
-    matrix = np.full((60, 5), np.nan)
-    matrix[votes.rows, [int(who[-1]) for who in votes.annotators]] = [CLASSES.index(label) for label in votes.labels]
-    theirs = get_label_quality_multiannotator(matrix, p, verbose=False)["label_quality"]
+    matrix = np.full((len(p), votes.who.max() + 1), np.nan)
+    matrix[votes.rows, votes.who] = [CLASSES.index(label) for label in votes.labels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_label_quality_multiannotator(matrix, p, consensus_method="best_quality", verbose=False)
+
+
+@given(st.integers(0, 9999), st.integers(2, 30), st.integers(2, 5), st.floats(0, 1), st.floats(0, 1))
+def test_crowdlab_is_that_of_cleanlab_also_where_rows_have_one_vote(seed, rows, annotators, error, alone):
+    votes, _, p = crowd(seed, rows, annotators, votes=2, error=error)
+    rng = np.random.default_rng(seed)
+    kept = rng.random(len(votes)) >= alone
+    kept[::2] = True  # each row keeps its first vote
+    kept[1] = True  # and one of them both, without which cleanlab refuses
+    cast = votes.where(kept)
+    cast = Votes(cast.rows, cast.annotators, cast.labels)
+    merged = merge(cast, CLASSES, method="crowdlab", probabilities=p)
+    theirs = by_cleanlab(cast, p)["label_quality"]
+    # All agree: ties, which cleanlab draws, do not occur among probabilities that were drawn.
     np.testing.assert_array_equal(merged.labels, np.array(CLASSES, object)[theirs["consensus_label"]])
-    np.testing.assert_allclose(merged.confidence, theirs["consensus_quality_score"], atol=1e-7)
+    np.testing.assert_allclose(merged.confidence, theirs["consensus_quality_score"], atol=1e-6)
     np.testing.assert_allclose(merged.agreement, theirs["annotator_agreement"])
 
 
-@pytest.mark.parametrize("method", ["dawid_skene", "crowdlab"])
-def test_a_single_vote_is_kept_and_trusted_as_its_annotator_is(method):
-    votes, _, p = crowd(4, rows=200, votes=4, error=0.45)
+def with_single_votes(method, *, model):
+    """Merge a crowd's votes, and three of one vote each: of its best annotator, its worst, and one who is new."""
+    votes, truth, p = crowd(4, rows=200, votes=4, error=0.45)
     alone = [(900, "annotator 0"), (901, "annotator 4"), (902, "a stranger")]
     more = Votes(
         [*votes.rows, *(row for row, _ in alone)],
         [*votes.annotators, *(who for _, who in alone)],
         [*votes.labels, *["cat"] * 3],
     )
-    p = np.concatenate([p, np.full((3, 3), 1 / 3)])
-    merged = merge(more, CLASSES, method=method, probabilities=p)
+    sure = 0.8 * np.eye(3)[truth] + 0.2 * p  # as good as this a model counts for much
+    merged = merge(more, CLASSES, method=method, probabilities=np.concatenate([sure, [model] * 3]))
+    return merged, merge(votes, CLASSES, method=method, probabilities=sure)
+
+
+@pytest.mark.parametrize("method", ["dawid_skene", "crowdlab"])
+def test_a_single_vote_that_no_model_contradicts_is_kept_and_trusted_as_its_annotator_is(method):
+    merged, without = with_single_votes(method, model=[1 / 3] * 3)
     assert merged.labels[-3:].tolist() == ["cat"] * 3
+    assert merged.agreement[-3:].tolist() == [1] * 3
     best, worst, unknown = merged.confidence[-3:]
-    assert 1 >= best > worst + 0.05 > 0.3
+    assert 1 >= best > worst > 0.3
     assert unknown == 1 if method == "dawid_skene" else worst < unknown < best
-    np.testing.assert_array_equal(merged.labels[:-3], merge(votes, CLASSES, method=method, probabilities=p[:-3]).labels)
+    np.testing.assert_array_equal(merged.labels[:-3], without.labels)
 
 
-def test_a_single_vote_against_a_sure_model_is_trusted_less():
+def test_a_sure_model_outvotes_a_single_vote_and_the_agreement_tells():
+    merged, _ = with_single_votes("crowdlab", model=[0.0, 1.0, 0.0])
+    assert merged.labels[-3:].tolist() == ["bee"] * 3
+    assert merged.agreement[-3:].tolist() == [0] * 3
+    assert merged.n_votes[-3:].tolist() == [1] * 3
+    best, worst, unknown = merged.confidence[-3:]
+    assert best < unknown < worst  # the more its annotator is trusted, the less sure it is that he was wrong
+    unsure, _ = with_single_votes("crowdlab", model=[0.1, 0.45, 0.45])
+    assert unsure.labels[-3:].tolist() == ["cat"] * 3
+    by_dawid_skene, _ = with_single_votes("dawid_skene", model=[0.0, 1.0, 0.0])
+    assert by_dawid_skene.labels[-3:].tolist() == ["cat"] * 3
+
+
+def test_a_single_vote_against_a_sure_model_is_trusted_less_where_nothing_is_known_of_annotators():
     votes = Votes([0, 1], ["a", "b"], ["ant", "ant"])
     merged = merge(votes, CLASSES, method="crowdlab", probabilities=[[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
     assert merged.labels.tolist() == ["ant", "ant"]

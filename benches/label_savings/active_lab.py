@@ -17,8 +17,8 @@ The experiment is "Wall Robot" of arXiv:2301.11856, with an ExtraTreesClassifier
 Ours: a `pw.Project` asks, records and merges; rows, annotators and answers are drawn anew with each seed, where theirs
 are five runs on one draw; and there are more curves, to tell what the choice does from what the merging does. ActiveLab
 is that of cleanlab's package, by which a row counts for less with each label that it has; their script takes the
-weights of one row for all. Pickwise keeps the label of a row with one answer, whatever the model says. By cleanlab's
-CROWDLAB the model may outvote it, as in the paper, so that merging is run beside that of pickwise.
+weights of one row for all. The CROWDLAB of pickwise is cleanlab's, without the temperature, so that merging with it is
+run beside that of pickwise.
 
     python benches/label_savings/active_lab.py
 """
@@ -42,7 +42,7 @@ import pickwise as pw
 from pickwise.annotators import SimulatedAnnotators
 from pickwise.loop.merging import Votes, as_matrix, untied
 from pickwise.loop.quality import relabel_candidates
-from pickwise.page.svg import AMBER, BLUE, GREEN, INK, ORANGE, SKY, panels, styled
+from pickwise.page.svg import BLUE, GREEN, INK, ORANGE, panels, styled
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "sensor_readings_24.data"
@@ -201,7 +201,7 @@ def merged_by_project(project, said, p):
 
 
 def merged_by_cleanlab(project, said, p, *, calibrate=True):
-    """Merge by the CROWDLAB of cleanlab, where a model may outvote the one annotator of a row."""
+    """Merge by the CROWDLAB of cleanlab; the project's has no temperature, and is the same without."""
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
     if p is None:
@@ -210,10 +210,6 @@ def merged_by_cleanlab(project, said, p, *, calibrate=True):
     less = dict.fromkeys(("verbose", "return_detailed_quality", "return_annotator_stats"), False)
     found = get_label_quality_multiannotator(matrix, untied(p[rows]), calibrate_probs=calibrate, **less)
     return _named(rows, found["label_quality"]["consensus_label"])
-
-
-def uncalibrated(project, said, p):
-    return merged_by_cleanlab(project, said, p, calibrate=False)
 
 
 def majority_of_cleanlab(project, said, p):
@@ -255,8 +251,6 @@ METHODS = {
     "ActiveLab, as published": Method(active_lab, merged_by_cleanlab, color=BLUE, dash=SOLID),
     "random, as published": Method(at_random, majority_of_cleanlab, color=INK, dash=DASHES),
     "random, calibrated": Method(at_random, merged_by_cleanlab, color=ORANGE, dash=MIXED),
-    "ActiveLab, uncalibrated": Method(active_lab, uncalibrated, color=SKY, dash=DOTS),
-    "random, uncalibrated": Method(at_random, uncalibrated, color=AMBER, dash=(0, (6, 1.5))),
 }
 BY_PICKWISE, BY_CLEANLAB = tuple(METHODS)[:4], tuple(METHODS)[4:]
 
@@ -344,6 +338,11 @@ def final(found, name):
     return found[name][:, -1, 3]
 
 
+def right_at_end(found, name):
+    """Return the share of labels that are right at the end of a curve."""
+    return f"{found[name][:, -1, 2].mean():.3f}"
+
+
 def shown(values):
     return f"{values.mean():.3f} ± {error(values):.3f}"
 
@@ -416,22 +415,24 @@ These two merge labels as the paper does, by functions of cleanlab; all else is 
 
 *Rows labelled* and *labels right*, the share of these rows whose merged label is the true one, are those at the end.
 The first four merge labels by the project: by CROWDLAB (`merge="crowdlab"`) with ActiveLab and where it says so, by the
-majority else. The others merge by cleanlab: "random, as published" by the majority, the rest by its CROWDLAB. The
-authors calibrate the model's probabilities by a temperature before they merge, which `merge="crowdlab"` does not; the
-last two curves are without. [active_lab.csv](active_lab.csv) has all rounds.
+majority else. The others merge by cleanlab: "random, as published" by the majority, the rest by its CROWDLAB, with a
+temperature by which the authors calibrate the model's probabilities before they merge. `merge="crowdlab"` has none, and
+is the same but for that. [active_lab.csv](active_lab.csv) has all rounds.
 
 - By the project's merging ActiveLab ends {shown(gap_by_pickwise)} above random picks with majority labels, and takes
   {reached(found, "ActiveLab", chance.mean(0)[-1, 3])} to be as good as these are after {chance[:, -1, 0].mean():,.0f}.
-- Random picks with CROWDLAB labels end at {shown(final(found, "random, CROWDLAB"))}, ActiveLab at
-  {shown(final(found, "ActiveLab"))}. The merging of pickwise leaves the label of a row with one answer as it is.
-  ActiveLab supposes that the model may outvote it, as in cleanlab: where a sure model contradicts the only answer, it
-  finds the label good, does not ask again, and the wrong answer stays.
-- Whether the choice or the merging is what helps depends on the temperature, too: without it random picks with
-  cleanlab's labels end at {shown(final(found, "random, uncalibrated"))}, and ActiveLab at
-  {shown(final(found, "ActiveLab, uncalibrated"))}.
-- One label for each of the rows that the model is least sure of (margin, majority labels) is the best of the project's
-  curves at first, {margin.max():.3f} after round {margin.argmax()}, and then gets worse, to {margin[-1]:.3f}: these are
-  the rows where a wrong label does the most harm. After round {len(margin) - 1} no row is left without a label.
+- The merging helps here, more than the choice: random picks with CROWDLAB labels end at
+  {shown(final(found, "random, CROWDLAB"))}, ActiveLab at {shown(final(found, "ActiveLab"))}. Both let the model outvote
+  answers, also the only one to a row, and in the end {right_at_end(found, "random, CROWDLAB")} and
+  {right_at_end(found, "ActiveLab")} of their labels are right.
+- With the authors' temperature it is the choice that helps: random picks end at
+  {shown(final(found, "random, calibrated"))}, ActiveLab at {shown(final(found, BY_CLEANLAB[0]))}. It makes the model
+  less sure, so that it outvotes fewer answers, and {right_at_end(found, "random, calibrated")} of the labels of random
+  picks are right.
+- One label for each of the rows that the model is least sure of (margin, majority labels) is above random picks with
+  majority labels at first, {margin.max():.3f} after round {margin.argmax()} against
+  {chance[:, margin.argmax(), 3].mean():.3f}, and then gets worse, to {margin[-1]:.3f}: these are the rows where a wrong
+  label does the most harm. After round {len(margin) - 1} no row is left without a label.
 
 ## The protocol
 
@@ -456,7 +457,8 @@ Ours:
 `Project.relabel(k)` asks again for labelled rows alone, and `Project.ask(k)` for new ones. To let both compete, the
 script asks for all rows in the first round, answers 500 and recalls the others; then `relabel(ids)` may ask for any,
 and `relabel_candidates` chooses. The model's predictions are handed over by `fit(predictions)`: they must be those of
-models that have not seen the row. Trees that have seen it agree with its label, whatever it is.
+models that have not seen the row. Trees that have seen it agree with its label, whatever it is. A project that trains
+its model itself sees to that: for `relabel(k)`, `label_quality()` and CROWDLAB it fits five more, as here.
 """
     return wrapped(text)
 

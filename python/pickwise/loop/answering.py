@@ -251,7 +251,8 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
     held_out : bool
         Which rows.
     probabilities : callable, optional
-        For "crowdlab": gives the model's probabilities of rows, by their ids, with a column for each of some classes.
+        For "crowdlab": takes the rows as they are labelled without a model, and classes, and returns what a model says
+        of ``heard``, with a column for each class; or None, and they stay so.
     """
     with context.store.read() as connection:
         found = connection.execute(
@@ -269,19 +270,34 @@ def labelled(context: Context, *, held_out: bool = False, probabilities: Any = N
         np.array([each.kind for each in found], dtype=object),
         np.array([np.nan if each.seconds is None else each.seconds for each in found], np.float64),
     )
+    known = _labelled(context, heard, ids)
+    if probabilities is None or context.settings.merge != "crowdlab":
+        return known
+    return weighed(context, known, probabilities(known, classes_of(context, heard)))
+
+
+def weighed(context: Context, known: Labelled, probabilities: NDArray[np.float64] | None) -> Labelled:
+    """Merge the votes again by what a model says of ``heard``; there is nothing to do unless by "crowdlab"."""
+    if probabilities is None or context.settings.merge != "crowdlab":
+        return known
+    return _labelled(context, known.votes, known.heard, probabilities)
+
+
+def _labelled(context: Context, heard: Votes, ids: list[RowId], probabilities: Any = None) -> Labelled:
     settings = context.settings
-    classes = settings.classes or seen_classes(heard, settings.task)
-    given_p = None
-    if settings.merge == "crowdlab" and probabilities is not None:
-        given_p = probabilities(ids, classes)
     merged = merge(
         heard,
-        classes,
+        classes_of(context, heard),
         task=settings.task,
         method=None if settings.task != "multiclass" else settings.merge,
-        probabilities=given_p,
+        probabilities=probabilities,
     )
     return Labelled([ids[row] for row in merged.rows.tolist()], merged, heard, ids)
+
+
+def classes_of(context: Context, heard: Votes) -> Sequence[Any] | None:
+    """Return the classes that were named at the beginning, or else those that occur."""
+    return context.settings.classes or seen_classes(heard, context.settings.task)
 
 
 def seen_classes(heard: Votes, task: str) -> list[Any] | None:

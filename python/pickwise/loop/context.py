@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pickwise.annotators.base import Annotator, RowId
     from pickwise.loop.data import PoolData
+    from pickwise.loop.folds import LeftOut
     from pickwise.loop.keeping import ModelStore
     from pickwise.loop.models.base import LoopModel
     from pickwise.loop.settings import Settings
@@ -39,6 +40,8 @@ class Context:
         Rows outside of the pool that no model learns from.
     probe : dict
         The ids of a fixed sample of the pool, once they are drawn.
+    left_out : LeftOut or None
+        What models say of labelled rows that they have not learnt from, as it was found last.
     has_warned : bool
         Whether somebody was told that rows of the evaluation equal labelled ones.
     """
@@ -54,6 +57,7 @@ class Context:
     annotator: Annotator | None = None
     evaluation: tuple[Any, Any] | None = None
     probe: dict[str, Any] = field(default_factory=dict)
+    left_out: LeftOut | None = None
     has_warned: bool = False
 
     def as_id(self, row: str) -> RowId:

@@ -133,7 +133,7 @@ class Merged:
     confidence : ndarray of float64 of shape (rows,)
         The share of the votes that the label has, or its probability where the method gives one; NaN in regression.
     agreement : ndarray of float64 of shape (rows,)
-        The share of the votes that say just this label; NaN in regression.
+        The share of the votes that say just this label: 0 where a model has outvoted them all. NaN in regression.
     n_votes : ndarray of int64 of shape (rows,)
         Votes, "none_of_these" included.
     method : str
@@ -178,7 +178,8 @@ def merge(
         "majority" takes what most say. Of equally many the class that has more of all votes wins, then the first in
         the order of classes, so that the order of votes has no say. Of several labels each is decided by itself.
         "dawid_skene" [1]_ learns how often each annotator takes one class for another. "crowdlab" [2]_ weighs the
-        annotators and the model by how well they agree with the others, and may choose a class that nobody voted for.
+        annotators and the model by how well they agree with the others, and may choose a class that nobody voted for,
+        also against the only vote of a row; such rows have an agreement of 0.
         "median" is for regression. By default "majority", or "median" in regression.
     probabilities : array_like of shape (rows, classes), optional
         For "crowdlab": what the model says of the rows ``np.unique(votes.rows)``, in the order of `classes`. A model
@@ -199,10 +200,14 @@ def merge(
 
     Notes
     -----
-    Sorting, O(votes · log votes), and memory for O(votes) with "majority" and "median"; the other methods add matrices
-    of the rows with two votes or more, by classes or annotators. A row with one vote keeps it: what is known of the
-    annotator, and with "crowdlab" of the model, only says how far it is to be trusted ("dawid_skene" says 1 of an
-    annotator who shares no row with others).
+    Sorting, O(votes · log votes), and memory for O(votes) with "majority" and "median". "dawid_skene" adds matrices of
+    the rows with two votes or more by classes, "crowdlab" one of all rows by annotators.
+
+    With "dawid_skene" a row with one vote keeps it: what is known of the annotator only says how far it is to be
+    trusted (1 where the annotator shares no row with others). With "crowdlab", which is cleanlab's, all rows are
+    decided alike. The weights are learnt from rows with two votes or more: of few such rows little can be learnt. Where
+    there are none, each row keeps its vote, and its confidence is what the model says of that class. What the model
+    finds equally probable is decided by the order of classes, where cleanlab draws.
 
     References
     ----------
@@ -351,33 +356,25 @@ def _crowdlab(ballot: Ballot, probabilities: Any, all_rows: NDArray[np.int64]) -
         return _elected(ballot, won, confidence, "majority", f"crowdlab needs {lacking}")
     p = as_probabilities(probabilities, "probabilities", len(all_rows), size)[np.searchsorted(all_rows, ballot.rows)]
     # Crowdlab knows no vote for no class: where that has not won, it is left out.
-    votes = np.flatnonzero((ballot.codes < size) & (won < size)[ballot.position])
-    n_votes = np.bincount(ballot.position[votes], minlength=len(won))
-    weighed, alone = n_votes > 1, votes[n_votes[ballot.position[votes]] == 1]
-    model_weight, weights, likelihood = 1.0, np.zeros(ballot.annotators.max(initial=-1) + 1), 1.0
-    if weighed.any():
-        get_label_quality_multiannotator = multiannotator("crowdlab").get_label_quality_multiannotator
-        among = votes[weighed[ballot.position[votes]]]
-        _, row = np.unique(ballot.position[among], return_inverse=True)
-        who, column = np.unique(ballot.annotators[among], return_inverse=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that annotators never agree is for `agreement_between` to say
-            found = get_label_quality_multiannotator(
-                as_matrix(row, column, ballot.codes[among]),
-                untied(p[weighed]),
-                return_detailed_quality=False,
-                return_annotator_stats=False,
-                return_weights=True,
-                verbose=False,
-            )
-        quality = found["label_quality"]
-        won[weighed], confidence[weighed] = quality["consensus_label"], quality["consensus_quality_score"]
-        model_weight, likelihood = found["model_weight"], quality["annotator_agreement"].mean()
-        weights[:] = found["annotator_weight"].mean()
-        weights[who] = found["annotator_weight"]
-    weight, at = weights[ballot.annotators[alone]], ballot.position[alone]
-    confidence[at] = (model_weight * p[at, won[at]] + weight * likelihood) / (model_weight + weight)
+    counted = np.flatnonzero((ballot.codes < size) & (won < size)[ballot.position])
+    weighed, row, n_votes = np.unique(ballot.position[counted], return_inverse=True, return_counts=True)
+    if (n_votes > 1).any():
+        column = np.unique(ballot.annotators[counted], return_inverse=True)[1]
+        matrix = as_matrix(row, column, ballot.codes[counted])
+        won[weighed], confidence[weighed] = _consensus(matrix, untied(p[weighed]))
+    else:
+        confidence[weighed] = p[weighed, won[weighed]]
     return _elected(ballot, won, confidence, "crowdlab")
+
+
+def _consensus(matrix: NDArray[np.float64], p: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the class of each row by cleanlab's CROWDLAB, and how good it is."""
+    get_label_quality_multiannotator = multiannotator("crowdlab").get_label_quality_multiannotator
+    less = dict.fromkeys(("verbose", "return_detailed_quality", "return_annotator_stats"), False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that annotators never agree is for `agreement_between` to say
+        quality = get_label_quality_multiannotator(matrix, p, **less)["label_quality"]
+    return quality["consensus_label"].to_numpy(np.int64), quality["consensus_quality_score"].to_numpy(np.float64)
 
 
 def multiannotator(needed_by: str) -> Any:

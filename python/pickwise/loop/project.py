@@ -130,7 +130,8 @@ class Project(JoinedProject):
         overlap : int
             Annotators who answer each row.
         merge : {"majority", "dawid_skene", "crowdlab"}, optional
-            How their answers become one label; "majority", and the median in regression.
+            How their answers become one label; "majority", and the median in regression. "crowdlab" fits an estimator
+            five times more for each state of the labels, as `label_quality` does.
         metric : str, optional
             What models are judged by: "accuracy", "macro_f1" or "log_loss"; "macro_f1", "micro_f1" or "accuracy" of
             several labels a row; "r2" or "mae".
@@ -304,7 +305,8 @@ class Project(JoinedProject):
         Parameters
         ----------
         ids : iterable of int or str, or int
-            The rows; or how many of those whose labels are the least certain (ActiveLab).
+            The rows; or how many of those whose labels are the least certain (ActiveLab), by the same models as
+            `label_quality`.
 
         Returns
         -------
@@ -316,8 +318,10 @@ class Project(JoinedProject):
     def label_quality(self) -> dict[RowId, float]:
         """Return how probable the model finds the label of each row, 0 to 1; the lowest are the likeliest mistakes.
 
-        It is the self-confidence of confident learning (Northcutt, Jiang & Chuang, 2021). A model has learnt from these
-        labels and so finds them more probable than they are: the order tells more than the numbers.
+        It is the self-confidence of confident learning (Northcutt, Jiang & Chuang, 2021). A model agrees with what it
+        has learnt; so an estimator is fitted five times more, each time to four fifths of the labels, and the others
+        are predicted. It is done once for the same labels. Functions, predictions that are handed over, and models that
+        raise where they learn from fewer rows are taken as they are.
 
         Returns
         -------

@@ -80,7 +80,7 @@ def label_quality(labels: Any, probabilities: Any, classes: Sequence[Hashable]) 
         The class that each row was given.
     probabilities : array_like of shape (rows, classes)
         What the model says of the rows. A model that has learnt from these labels finds them all probable: predict by
-        cross-validation.
+        cross-validation, as `Project.label_quality` does.
     classes : sequence
         What the columns stand for.
 
@@ -151,7 +151,7 @@ def relabel_candidates(
         What the annotators said. Rows that were skipped or abstained from alone, or found to be in no class by most,
         are left out.
     probabilities_labelled : array_like of shape (rows, classes)
-        What the model says of the rows ``np.unique(votes.rows)``; best by cross-validation.
+        What the model says of the rows ``np.unique(votes.rows)``; by cross-validation, as `Project.relabel` does it.
     probabilities_pool : array_like of shape (pool rows, classes), optional
         What it says of unlabelled rows.
     classes : sequence

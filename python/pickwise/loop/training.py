@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.loop.answering import Labelled, labelled, seen_classes
+from pickwise.loop.answering import Labelled, classes_of, labelled, weighed
 from pickwise.loop.archive import round_folder
+from pickwise.loop.folds import out_of_fold
 from pickwise.loop.history import State, best_round
 from pickwise.loop.models.base import checked
 from pickwise.loop.models.external import ExternalModel
@@ -135,7 +136,9 @@ def recover(context: Context) -> None:
         )
         return
     if not is_back:
-        _fit(context, model, labelled(context))
+        # The first model has learnt labels that no model had a say in; none is in memory yet.
+        without_itself = partial(out_of_fold, context) if len(trained) > 1 else None
+        _fit(context, model, labelled(context, probabilities=without_itself))
     context.model_round = last.number
 
 
@@ -193,12 +196,21 @@ def predicted(context: Context, ids: Sequence[RowId]) -> NDArray[Any] | None:
     return model.predict(rows) if model.task == "regression" else model.predict_proba(rows)
 
 
-def probabilities(context: Context, ids: Sequence[RowId], classes: Sequence[Any] | None) -> NDArray[Any] | None:
-    """Predict a column for each of some classes; None where there is no model that knows no others."""
+def probabilities(context: Context, known: Labelled, classes: Sequence[Any] | None) -> NDArray[np.float64] | None:
+    """Predict the rows that somebody has answered for, a column for each of some classes.
+
+    Each by a model that has not learnt from it, where one can be made (`out_of_fold`); else by the project's model.
+    None where there is no model yet, or it knows other classes.
+    """
     from pickwise.loop.quality import align
 
-    found = predicted(context, ids)
-    if found is None or classes is None or not set(_classes(context)) <= set(classes):
+    if classes is None or context.model_round is None:
+        return None
+    without = out_of_fold(context, known, classes)
+    if without is not None:
+        return without
+    found = predicted(context, known.heard)
+    if found is None or not set(_classes(context)) <= set(classes):
         return None
     return align(found, _classes(context), classes)
 
@@ -262,8 +274,7 @@ def _features(context: Context, ids: Sequence[RowId]) -> Any:
 
 def _set_classes(context: Context, known: Labelled) -> Sequence[Any]:
     """Tell the model which classes there are, and return them; none in regression."""
-    task = context.settings.task
-    classes = context.settings.classes or seen_classes(known.votes, task) or []
+    classes = classes_of(context, known.votes) or []
     if classes and context.model is not None:
         context.model.set_classes(classes)
     return classes
@@ -380,14 +391,13 @@ def shares(labels: Sequence[Any], task: str) -> dict[str, int]:
 
 def doubtful(context: Context, k: int) -> list[tuple[RowId, float]]:
     """Find the labelled rows for which one more answer is worth most; see `quality.relabel_candidates`."""
-    from pickwise.loop.quality import align, relabel_candidates
+    from pickwise.loop.quality import relabel_candidates
 
     known = labelled(context)
-    p = predicted(context, known.heard)
-    if p is None or context.settings.task != "multiclass":
+    classes = classes_of(context, known.votes)
+    p = probabilities(context, known, classes) if context.settings.task == "multiclass" else None
+    if p is None or classes is None:
         raise ValueError("ids: expected rows, as there is no model of classes by which doubtful ones could be found")
-    classes = context.settings.classes or seen_classes(known.votes, "multiclass") or []
-    p = align(p, _classes(context), classes)
     found = relabel_candidates(known.votes, p, classes=classes, k=min(k, len(known.ids)))
     return [(known.heard[row], score) for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)]
 
@@ -397,12 +407,14 @@ def qualities(context: Context) -> dict[RowId, float]:
     from pickwise.loop.quality import label_quality
 
     known = labelled(context)
-    ids, labels = known.learnable
-    classes = context.settings.classes or seen_classes(known.votes, context.settings.task)
-    found = probabilities(context, ids, classes) if context.settings.task == "multiclass" else None
-    if found is None or classes is None:
+    classes = classes_of(context, known.votes)
+    p = probabilities(context, known, classes) if context.settings.task == "multiclass" else None
+    if p is None or classes is None:
         raise ValueError("label_quality: expected a model of single classes that has learnt, got none; fit() one first")
-    return dict(zip(ids, label_quality(labels, found, classes).tolist(), strict=True))
+    merged = weighed(context, known, p).merged
+    rows, labels = merged.rows[merged.is_label], merged.labels[merged.is_label]
+    found = label_quality(labels, p[rows], classes).tolist()
+    return {known.heard[row]: quality for row, quality in zip(rows.tolist(), found, strict=True)}
 
 
 def suggestions(context: Context, ids: Sequence[RowId], most: int = 3) -> list[dict[str, float]]:

@@ -221,6 +221,27 @@ class LoopModel(ABC):
             )
         return np.stack([self._checked(member, shape, "predict_committee") for member in found])
 
+    @property
+    def needed_of_each_class(self) -> int:
+        """How many rows of a class it must learn from, to do with this class what it is to do."""
+        return 1
+
+    def fresh(self, seed: int) -> LoopModel | None:
+        """Return a model like this one that has learnt nothing, and may be fitted without a trace in this one.
+
+        Parameters
+        ----------
+        seed : int
+            Of what it draws, where it was told no seed: two that are made with the same seed come to the same.
+
+        Returns
+        -------
+        LoopModel or None
+            None where there is no such way.
+        """
+        del seed
+        return None
+
     def save(self, folder: Path) -> bool:
         """Write the state into a folder, in a format that runs no code when it is read.
 

@@ -126,6 +126,18 @@ class SklearnModel(LoopModel):
         """Whether the estimator has ``predict_committee``, or is a forest, a bagging or a voting one."""
         return callable(getattr(self.estimator, "predict_committee", None)) or _is_committee(self.estimator, self.task)
 
+    @property
+    def needed_of_each_class(self) -> int:
+        """Calibration takes two."""
+        return 1 if self.calibrate is None else 2
+
+    def fresh(self, seed: int) -> SklearnModel:
+        """Clone the estimator, and seed what draws at random and has no ``random_state``."""
+        estimator, model = _clone(self.estimator), copy.copy(self)
+        _set_seeds(estimator, seed)
+        vars(model).update(estimator=estimator, _estimator=None, _classes=None)
+        return model
+
     def save(self, folder: Path) -> bool:
         """Write the estimator: by its own ``save``, in the format of XGBoost or LightGBM, or with skops."""
         estimator = self.estimator_
@@ -316,6 +328,19 @@ def _rename_weights(estimator: Any, names: Mapping[Any, Any]) -> None:
     }
     if changed:
         estimator.set_params(**changed)
+
+
+def _set_seeds(estimator: Any, seed: int) -> None:
+    """Set each ``random_state`` that is None."""
+    if not hasattr(estimator, "get_params"):
+        return
+    unset = [
+        name
+        for name, value in estimator.get_params().items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    ]
+    if unset:
+        estimator.set_params(**dict.fromkeys(unset, seed))
 
 
 def _is_committee(estimator: Any, task: Task) -> bool:
