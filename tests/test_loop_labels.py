@@ -354,12 +354,13 @@ def test_seeds_after_rounds_are_learnt_from_by_the_next_fit(tmp_path):
         assert not {task.id for task in project.ask()} & set(left)
 
 
-def test_a_strategy_that_goes_by_scores_alone_merges_no_votes(project, monkeypatch):
-    project.seed(dict(enumerate(TRUTH[:20])))
-    project.fit()
-    with monkeypatch.context() as patch:
-        patch.setattr("pickwise.loop.answering.labelled", None)
-        assert len(project.ask()) == 6
+def test_a_strategy_that_goes_by_scores_alone_merges_no_votes(tmp_path, monkeypatch):
+    with made(tmp_path / "p", annotator=None, strategy="margin") as project:
+        project.seed(dict(enumerate(TRUTH[:20])))
+        project.fit()
+        with monkeypatch.context() as patch:
+            patch.setattr("pickwise.loop.answering.labelled", None)
+            assert len(project.ask()) == 6
 
 
 @pytest.mark.parametrize("as_what", ["dict", "pair", "arrays", "series"])

@@ -41,6 +41,7 @@ def area(folder, x, y, seed):
         model={"fit": fit, "predict_proba": predict_proba},
         annotator=SimulatedAnnotators(answers),
         classes=sorted(set(y.tolist())),
+        strategy="margin",
         batch_size=1,
         evaluation=(scaler.transform(x[test]), y[test].astype(object)),
     ) as project:

@@ -81,7 +81,7 @@ class Scene:
     @property
     def has_embeddings(self) -> bool:
         """Whether there are embeddings, or rows that stand for them."""
-        return self.embeddings is not None or self.model_embeds or (self.data is not None and self.data.is_matrix)
+        return self.embeddings is not None or self.model_embeds or (self.data is not None and self.data.are_points)
 
 
 def choose(

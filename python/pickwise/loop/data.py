@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import pickwise
+from pickwise.points import invalid
 from pickwise.pools.features import open_features
 from pickwise.pools.models import Function, as_matrix
 from pickwise.pools.paths import KINDS, find_files, is_path_like
@@ -89,6 +90,11 @@ class PoolData(ABC):
     def is_matrix(self) -> bool:
         """Whether rows can stand for their own embeddings."""
         return is_float_matrix(self.rows)
+
+    @cached_property
+    def are_points(self) -> bool:
+        """Whether rows are a matrix in which every distance is known; looked at once."""
+        return is_float_matrix(self.rows) and not invalid(self.rows, "euclidean").any()
 
     def positions(self, ids: Sequence[RowId]) -> NDArray[np.int64] | None:  # noqa: ARG002
         """Return where rows are, if that is known without reading the pool."""

@@ -57,7 +57,7 @@ def make(path: Any, objects: Objects, told: Mapping[str, Any]) -> tuple[Context,
             raise TypeError(f"{name}: expected a list of names, got {given[name]!r}")
         if name in given:
             given[name] = tuple(given[name])
-    default = "greedy_xy" if task == "regression" else "auto"
+    default = {"regression": "greedy_xy", "multilabel": "margin"}.get(task, "auto")
     given["strategy"] = _strategy(given.get("strategy", default), task)
     given["initial_strategy"] = _strategy(given["initial_strategy"], task)
     given.setdefault("metric", METRICS[task][0])

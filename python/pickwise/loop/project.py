@@ -106,7 +106,7 @@ class Project(JoinedProject):
         annotator : Annotator, optional
             Who answers. Without one `tasks` tells what is asked, and `record` takes the answers.
         strategy : str or Strategy
-            What rows are selected by, "auto" by default ("greedy_xy" in regression).
+            What rows are selected by, "auto" by default ("margin" of several labels, "greedy_xy" in regression).
         initial_strategy : str or Strategy
             The same before a model has learnt anything.
         batch_size : int
