@@ -184,7 +184,8 @@ LoopStrategy = Annotated[
         metavar="NAME",
         callback=known_strategy,
         show_default=False,
-        help=f"What rows are selected by, one of {', '.join(REGISTRY)}. Default: auto; margin of several labels, greedy_xy in regression.",
+        help=f"What rows are selected by, one of {', '.join(REGISTRY)}. Default: auto; margin of several labels, "
+        "greedy_xy in regression.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows that a round asks for.")]
