@@ -11,13 +11,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+import pickwise as pw
 from pickwise.annotators import LabelStudioAnnotator, Task
 from pickwise.annotators.label_studio import client as client_module
 from pickwise.annotators.label_studio import project as project_module
 from pickwise.annotators.label_studio.changes import Cursor
 from pickwise.annotators.label_studio.config import make_config, read_config
 from pickwise.annotators.label_studio.mapping import prediction_json, task_json
+from small_project import X, made
 
 httpx = pytest.importorskip("httpx")
 
@@ -314,3 +317,24 @@ def test_arguments_that_can_be_none():
     ]:
         with pytest.raises((ValueError, TypeError), match=message):
             annotator_of(Fake(), **told)
+
+
+# Told in project.toml.
+
+
+def test_a_project_knows_its_label_studio(tmp_path, monkeypatch):
+    made(tmp_path / "p", annotator=None).close()
+    settings = tmp_path / "p" / "project.toml"
+    settings.write_text(settings.read_text() + '\n[annotator]\nurl = "http://127.0.0.1:9"\nkind = "table"\n')
+    monkeypatch.delenv("LABEL_STUDIO_TOKEN", raising=False)
+    with pytest.raises(ValueError, match="LABEL_STUDIO_TOKEN"):
+        pw.Project.open(tmp_path / "p", X, model=LogisticRegression())
+    monkeypatch.setenv("LABEL_STUDIO_TOKEN", "0f3c")
+    with (
+        pw.Project.open(tmp_path / "p", X, model=LogisticRegression()) as project,
+        pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9"),
+    ):
+        project.ask()
+    settings.write_text(settings.read_text().replace("kind =", "sort ="))
+    with pytest.raises(ValueError, match=r"annotator: expected url, project, .* got 'sort'"):
+        pw.Project.open(tmp_path / "p", X, model=LogisticRegression())

@@ -81,7 +81,7 @@ def collect(context: Context) -> Recorded:
         if not found and following == cursor:
             return total
         with context.store.write() as connection:
-            total = _sum(total, _record(context, connection, found))
+            total = _sum(total, record_within(context, connection, found))
             set_fact(connection, "cursor", following)
         if not found:
             return total
@@ -90,10 +90,10 @@ def collect(context: Context) -> Recorded:
 def record_annotations(context: Context, found: Sequence[Annotation]) -> Recorded:
     """Record answers that did not come from the project's annotator."""
     with context.store.write() as connection:
-        return _record(context, connection, found)
+        return record_within(context, connection, found)
 
 
-def _record(context: Context, connection: Connection, found: Sequence[Annotation]) -> Recorded:
+def record_within(context: Context, connection: Connection, found: Sequence[Annotation]) -> Recorded:
     """Record what can be, and tell what is wrong with the rest."""
     names = class_names(context, connection)
     read = [_read(context, names, each) for each in found]

@@ -183,7 +183,7 @@ class Labelling:
             if refusal is None and key not in known
         }
         # The same as `record_annotations` does, in the transaction that has looked for room.
-        done = answering._record(self._context, connection, list(taken.values()))  # noqa: SLF001
+        done = answering.record_within(self._context, connection, list(taken.values()))
         for place, key in enumerate(keys):
             why = next((text for text in done.refused if text.startswith(f"{key}: ")), None)
             if why is not None:

@@ -125,7 +125,7 @@ def reopen(path: Any, objects: Objects) -> tuple[Context, ExitStack]:
             settings.write(folder)
         given = found_path(folder, settings.embeddings) if objects.embeddings is None else objects.embeddings
         context = Context(folder, settings, store, ModelStore(folder), data, given, learner)
-        context.annotator = _file_annotator(folder, settings) if objects.annotator is None else objects.annotator
+        context.annotator = _own_annotator(folder, settings) if objects.annotator is None else objects.annotator
         context.evaluation = measured_on
         training.recover(context)
         return context, held.pop_all()
@@ -157,17 +157,33 @@ def _store(folder: Path, settings: Settings) -> Store:
     return Store(f"sqlite:///{folder.resolve() / DATABASE}")
 
 
-def _file_annotator(folder: Path, settings: Settings) -> Annotator | None:
-    """Make the annotator that `project.toml` tells of; its folder is looked for in that of the project."""
+def _own_annotator(folder: Path, settings: Settings) -> Annotator | None:
+    """Make the annotator that `project.toml` tells of: files, their folder looked for in its own, or Label Studio."""
     about: Any = settings.annotator
     if about is None:
         return None
+    if isinstance(about, dict) and "url" in about:
+        return _label_studio(about, settings)
     if not isinstance(about, dict) or "folder" not in about or not about.keys() <= {"folder", "format"}:
-        raise ValueError(f"annotator: expected a folder, and perhaps a format, in project.toml, got {about}")
+        raise ValueError(
+            "annotator: expected a folder, and perhaps a format, or the url of Label Studio and a project, in "
+            f"project.toml, got {about}"
+        )
     from pickwise.annotators.files import FileAnnotator
 
     id_type = int if settings.ids == "int" else str
     return FileAnnotator(folder / about["folder"], about.get("format", "jsonl"), id_type=id_type, task=settings.task)
+
+
+def _label_studio(about: dict[str, Any], settings: Settings) -> Annotator:
+    """Make the annotator of a project in Label Studio; its token is in the environment, never in a file."""
+    known = ("url", "project", "kind", "control", "media", "show_suggestions")
+    for name in about:
+        if name not in known:
+            raise ValueError(f"annotator: expected {', '.join(known)} of Label Studio in project.toml, got {name!r}")
+    from pickwise.annotators.label_studio import LabelStudioAnnotator
+
+    return LabelStudioAnnotator(**{"project": settings.name, **about}, classes=settings.classes, task=settings.task)
 
 
 def _refuse_other_pool(store: Store, data: PoolData) -> None:
