@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 
 import pickwise as pw
 from pickwise.annotators import SimulatedAnnotators
+from pickwise.loop import ExternalModel
 from small_project import TRUTH, X, made
 
 ROWS, DIMS, CLASSES = 6000, 8, 4
@@ -98,6 +99,26 @@ def test_rows_that_the_model_is_sure_of_do_not_count():
         assert len(set(pw.select(p, 5, "auto", embeddings=E[:4000]).ids.tolist())) == 5
 
 
+@pytest.mark.parametrize(("size", "labels"), [(1e-100, 0), (1e100, 0), (1e-30, 2000)])
+def test_the_unit_of_scores_does_not_matter(size, labels):
+    """Not even where their power is too small or too large for a number."""
+    scores, known = RNG.random(ROWS), E[:labels] + 0.5
+    strategy = pw.Auto(score="given")
+    found, expected = (
+        pw.select(given, 8, strategy, embeddings=E, labelled=known if labels else None)
+        for given in (scores * size, scores)
+    )
+    assert found.ids.tolist() == expected.ids.tolist()
+    assert (found.scores > 0).all()
+
+
+def test_a_pool_as_large_as_the_draw_is_looked_at_as_it_is():
+    rows = 2000 + 5 * 6
+    found = pw.select(np.full(rows, 0.5), 6, "auto", embeddings=E[:rows])
+    herded = pw.uncertainty_herding(np.full(rows, 0.5), E[:rows], 6)
+    np.testing.assert_allclose(found.scores, herded.scores, rtol=1e-12)
+
+
 def test_a_selection_from_what_is_drawn_is_nearly_as_good():
     """What the picks gain in the whole pool, against those of herding that looked at all of it."""
     k, worth = 20, sharpened(P, KNOWN)
@@ -158,6 +179,27 @@ def test_bad_input_is_named():
         pw.select(P, 5, "auto", embeddings=E[:10])
     with pytest.raises(ValueError, match="metric"):
         pw.Auto(metric="manhattan")
+    with pytest.raises(ValueError, match=r"^score: expected finite scores of 0 or more from 'given', got inf"):
+        pw.select(np.r_[np.inf, np.ones(99)], 5, pw.Auto(score="given"), embeddings=E[:100])
+
+
+def test_labelled_rows_without_embeddings():
+    for strategy in ({}, {"strategy": "auto"}):
+        with pytest.raises(TypeError, match=r"^labelled: expected None with auto without embeddings, .* exclude"):
+            pw.select(P, 5, labelled=KNOWN, **strategy)
+
+
+@pytest.mark.parametrize("strategy", ["auto", pw.KCenter(prefilter=3)], ids=["auto", "prefilter"])
+def test_embeddings_that_have_no_distance_are_named_as_the_caller_knows_them(strategy):
+    p, x, others = P[:900].copy(), E[:900].copy(), np.arange(10)
+    p[890], x[890] = 0.25, np.nan
+    message = r"^embeddings: row 890 has nan in column 0"
+    with pytest.raises(ValueError, match=message):
+        pw.select(p, 5, strategy, embeddings=x, exclude=others)
+    for excluded in (others, [890]):
+        with pytest.raises(ValueError, match=message):
+            pw.select(p, 5, strategy, embeddings=x, labelled=[30, 890], exclude=excluded)
+    assert 890 not in pw.select(p, 5, strategy, embeddings=x, exclude=[890]).ids
 
 
 # Scores of rows that were drawn.
@@ -209,6 +251,40 @@ def test_a_project_goes_by_what_there_is(tmp_path):
         assert len(project.labels()) == 12
 
 
+@pytest.mark.parametrize("strategy", ["margin", "auto"])
+def test_votes_are_not_merged_for_rows_without_embeddings(tmp_path, monkeypatch, strategy):
+    """That takes long with many, and margins do not look at labelled rows."""
+    counts = (X > 0).astype(np.int64)
+    with made(tmp_path / "p", counts, strategy=strategy) as project:
+        project.run(rounds=1)
+        monkeypatch.setattr("pickwise.loop.answering.labelled", None)
+        assert len(project.ask()) == 6
+
+
+@pytest.mark.parametrize("kind", ["array", "file"])
+@pytest.mark.parametrize("pool", [None, X], ids=["none", "matrix"])
+def test_predictions_that_are_handed_over_with_embeddings(tmp_path, monkeypatch, pool, kind):
+    """Rows that are labelled count there, too, and no row is left in the end."""
+    p = 1 / (1 + np.exp(-X.sum(1)))
+    handed = np.stack([1 - p, p], 1)
+    if kind == "file":
+        np.save(tmp_path / "p.npy", handed)
+        handed = tmp_path / "p.npy"
+    truth = SimulatedAnnotators(dict(enumerate(TRUTH)))
+    told, counted = [], pw.Auto.knowing
+    monkeypatch.setattr(pw.Auto, "knowing", lambda self, labelled: told.append(labelled) or counted(self, labelled))
+    options = {"embeddings": X, "annotator": truth, "classes": ["no", "yes"], "batch_size": 25}
+    model = ExternalModel()
+    model.hand_over(handed)
+    with pw.Project.create(tmp_path / "p", pool, model=model, **options) as project:
+        for left in (60, 35, 10):
+            assert len(project.ask()) == min(left, 25)
+            project.collect()
+            project.fit(handed)
+        assert told == [0, 25, 50]
+        assert not project.ask()
+
+
 def test_simulations_have_it_by_default():
     y = (E[:200, 0] > 0).astype(int)
     found = pw.simulate(E[:200], y, LogisticRegression(), batch_size=10, budget=40, seeds=2)
@@ -219,3 +295,43 @@ def test_simulations_have_it_by_default():
     counts = (E[:200] > 0).astype(np.int64)
     whole = pw.simulate(counts, y, LogisticRegression(), ["auto", "margin"], batch_size=10, budget=40, seeds=1)
     assert np.array_equal(whole.curves[0].picks, whole.curves[1].picks)
+
+
+def test_a_decision_function_is_enough_for_margins_alone():
+    y = (E[:200, 0] > 0).astype(int)
+    for embeddings in (None, E[:200]):
+        rows = E[:200] if embeddings is None else (E[:200] > 0).astype(np.int64)
+        with pytest.raises(TypeError, match=r"^model: expected one with predict_proba for 'other', got SVC"):
+            pw.simulate(
+                rows, y, SVC(), {"other": pw.Auto(score="entropy")}, batch_size=10, budget=40, embeddings=embeddings
+            )
+
+
+@pytest.mark.parametrize("score", ["given", "max_loss"])
+def test_simulations_refuse_scores_that_classes_do_not_have(score):
+    y = (E[:200, 0] > 0).astype(int)
+    strategies = {"odd": pw.Auto(score=score)}
+    with pytest.raises(TypeError, match=r"^strategies: expected some that choose by probabilities of classes"):
+        pw.simulate(E[:200], y, LogisticRegression(), strategies, batch_size=10, budget=40)
+
+
+# Boundaries.
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_all_are_labelled_but_those_wanted(k):
+    known = np.arange(50 - k)
+    found = pw.select(P[:50], k, "auto", embeddings=E[:50], labelled=known)
+    assert sorted(found.ids.tolist()) == list(range(50 - k, 50))
+    with pytest.raises(ValueError, match=rf"^k: expected at most {k}, of 50 rows"):
+        pw.select(P[:50], k + 1, "auto", embeddings=E[:50], labelled=known)
+    assert len(pw.select(P[:50], k + 1, "auto", embeddings=E[:50], labelled=known, clip=True)) == k
+
+
+def test_labelled_rows_as_a_mask_or_in_any_type():
+    expected = pw.select(P, 8, "auto", embeddings=E, labelled=KNOWN)
+    mask = np.isin(np.arange(ROWS), KNOWN)
+    for labelled in (mask, mask.tolist(), KNOWN.astype(np.uint16), np.r_[KNOWN, KNOWN]):
+        same(pw.select(P, 8, "auto", embeddings=E, labelled=labelled), expected)
+    same(pw.select(P, 8, "auto", embeddings=E.astype(np.float64), labelled=KNOWN), expected)
+    same(pw.select(iter(np.array_split(P, 7)), 8, "auto", embeddings=E, labelled=KNOWN), expected)

@@ -96,6 +96,15 @@ def test_rows_of_a_round_that_was_closed_early_stay_with_people() -> None:
     assert leases.may_answer("1/0", ANNA)
 
 
+def test_who_takes_back_an_answer_that_was_not_saved_takes_the_row_from_nobody() -> None:
+    leases = queue_of(1)
+    assert keys(leases.take(BEN, [], 1)) == ["1/0"]
+    leases.withdraw("1/0", ANNA)
+    assert leases.take(BEN, ["1/0"], 1).gone == []
+    assert leases.may_answer("1/0", BEN)
+    assert not leases.may_answer("1/0", ANNA)
+
+
 # ---- Answers.
 
 
@@ -123,6 +132,37 @@ def test_answers_repeated_corrected_and_taken_back(tmp_path) -> None:
         assert [each["kind"] for each in anna.post("/api/history").json()["answers"]] == ["abstain"]
         assert Person(server, "ben").post("/api/history").json()["answers"] == []
         assert anna.undo("1/999").status_code == 404
+
+
+def test_what_is_sent_again_late_changes_nothing(tmp_path) -> None:
+    place = tmp_path / "project"
+    with served(place, rows=1) as (_, server):
+        anna = Person(server)
+        (task,) = anna.next()
+
+        def undo():
+            told = {"session": anna.session, "item": task["key"], "key": "the-first-undo"}
+            return anna.post("/api/undo", **told).json()["progress"]["done"]
+
+        def answer(key):
+            return anna.answer(task["key"], key=key, want=0).json()["progress"]["done"]
+
+        assert (answer("the-first-answer"), undo()) == (1, 0)
+        assert answer("the-first-answer") == 0
+        assert [kind for _, _, kind, _ in votes(place)] == ["withdrawn"]
+        assert (answer("the-second-answer"), undo()) == (1, 1)
+        assert [kind for _, _, kind, _ in votes(place)] == ["label"]
+
+
+def test_a_correction_counts_though_the_clock_went_back(tmp_path, monkeypatch) -> None:
+    place, real = tmp_path / "project", time.time
+    with served(place, rows=1) as (project, server):
+        anna = Person(server)
+        assert anna.answer(anna.next()[0]["key"], "ham").status_code == 200
+        with monkeypatch.context() as patch, project.label() as another:
+            patch.setattr(time, "time", lambda: real() - 3600)
+            assert Person(another).answer("1/0", "spam").status_code == 200
+    assert [label for _, _, _, label in votes(place)] == ['"spam"']
 
 
 def test_history_and_corrections_of_a_round_that_is_closed(tmp_path) -> None:
@@ -256,6 +296,8 @@ def test_a_full_disk_is_told_and_the_answer_can_be_sent_again(tmp_path, monkeypa
                 raise OSError("the disk is full")
 
             patch.setattr(Labelling, "record", fails)
+            patch.setattr(Labelling, "answered", fails)
+            assert anna.post("/api/history").json() == {"error": "the disk is full"}
             reply = anna.answer(task["key"], key="the-same-one")
         assert (reply.status_code, reply.json()) == (503, {"error": "nothing was saved: the disk is full"})
         assert anna.answer(task["key"], key="the-same-one").status_code == 200

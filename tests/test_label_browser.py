@@ -218,6 +218,49 @@ def test_two_browsers_share_a_round(tmp_path, visit) -> None:
     assert {who for _, who, _, _ in found} == {"anna", "Ben"}
 
 
+def test_a_name_that_is_changed_while_rows_are_on_their_way(tmp_path, visit) -> None:
+    place, asked = tmp_path / "project", []
+    with served(place) as (_, server):
+        page = visit(server, name=None)
+
+        def hold(route) -> None:
+            asked.append(route)
+
+        page.route("**/api/next", hold, times=1)
+
+        def call_oneself(name) -> None:
+            page.get_by_label("Your name").fill(name)
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(100)
+
+        call_oneself("anna")
+        page.locator("#annotator").click()
+        call_oneself("ben")
+        asked[0].continue_()
+        expect(page.locator("#work")).to_be_visible()
+        page.keyboard.press("1")
+        saved(page)
+        expect(page.locator("#problem")).to_be_hidden()
+    assert [(who, label) for _, who, _, label in votes(place)] == [("ben", '"ham"')]
+
+
+def test_a_correction_that_is_given_up_leaves_its_row_answered(tmp_path, visit) -> None:
+    with served(tmp_path / "project") as (_, server):
+        page = visit(server)
+        first = page.locator("#item").inner_text()
+        page.keyboard.press("1")
+        page.keyboard.press("2")
+        saved(page)
+        third = page.locator("#item").inner_text()
+        for place in (1, 0):
+            page.get_by_role("button", name="History").click()
+            page.locator("#history button").nth(place).click()
+            expect(page.locator("#why")).to_contain_text("you answered")
+        page.keyboard.press("3")
+        expect(page.locator("#why")).not_to_contain_text("you answered")
+        assert page.locator("#item").inner_text() == third != first
+
+
 def test_nothing_that_a_row_says_is_run(tmp_path, visit) -> None:
     place = tmp_path / "project"
     import pandas as pd

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections import Counter
 
 import pytest
@@ -85,6 +87,12 @@ def test_the_cookie_is_as_good_as_the_token_from_the_page_itself(page) -> None:
         assert client.post("/api/next", json=body, headers={"Origin": page.base}).status_code == 200
 
 
+def test_cookies_of_other_servers_of_this_machine_do_no_harm(page) -> None:
+    ours = f"pickwise_label_{page.base.rpartition(':')[2]}={page.token}"
+    for cookies in (f'theirs={{"a": [1, 2]}}; {ours}', f"{ours}; a b=c", f"; =; {ours}", f'x="; {ours}'):
+        assert httpx.get(f"{page.base}/api/about", headers={"Cookie": cookies}).status_code == 200
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", ""])
 def test_foreign_origins_are_refused(page, origin: str) -> None:
     for method, path in (("GET", "/api/about"), ("POST", "/api/next"), ("GET", f"/?token={page.token}")):
@@ -115,6 +123,8 @@ def test_other_pages_cannot_load_anything(page) -> None:
         "link.png",
         "a/../../secret.png",
         "%00.png",
+        "file://[.png",
+        "file:///etc/passwd.png",
     ],
 )
 def test_no_file_outside_of_the_folder_of_media_is_shown(page, path: str) -> None:
@@ -264,3 +274,39 @@ def test_columns_images_and_what_is_missing(tmp_path) -> None:
     assert "leaves the folder" in tasks[2][0]["text"]
     assert ["file", "a sound.txt"] in tasks[4][1]["rows"]
     assert ["file", "—"] in tasks[5][1]["rows"]
+
+
+def test_names_of_files_that_no_address_can_hold_are_missing(tmp_path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    with served(tmp_path / "project", ["file://[.png", "\0.png"], rows=2, options={"media": media}) as (_, server):
+        parts = [task["parts"][0] for task in Person(server).next(want=2)]
+    assert [part["type"] for part in parts] == ["missing"] * 2
+
+
+def test_a_file_that_may_not_be_read_is_missing(tmp_path, monkeypatch) -> None:
+    from pickwise.annotators.page.media import Media
+
+    (tmp_path / "a.png").write_bytes(b"png")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"a\.png: may not be read"):
+        Media(tmp_path).find("a.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are texts elsewhere")
+def test_a_file_whose_name_is_not_in_utf_8_is_missing(tmp_path) -> None:
+    from pickwise.annotators.page.media import Media
+
+    (tmp_path / "\udcff.png").write_bytes(b"png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "\udcff.png")
+    with pytest.raises(FileNotFoundError, match="its name is not in UTF-8"):
+        Media(tmp_path).address("link.png")
+
+
+def test_probabilities_that_are_none_are_not_shown() -> None:
+    from pickwise.annotators import Task
+    from pickwise.annotators.page.shown import Shown
+
+    told = {"ham": float("nan"), "spam": 0.5}
+    task = Task(key="1/0", id=0, round=1, rank=0, score=float("inf"), data="x", suggestions=told)
+    assert Shown()(task)["suggestions"] == [["spam", 0.5]]

@@ -312,7 +312,7 @@ def test_one_row():
 
 def test_scores_below_zero_are_refused():
     x, u = clusters(20, 3), np.linspace(-1, 1, 20)
-    with pytest.raises(ValueError, match=r"score: expected scores of 0 or more from 'given', got -1"):
+    with pytest.raises(ValueError, match=r"score: expected finite scores of 0 or more from 'given', got -1"):
         pw.uncertainty_herding(u, x, 3, score="given")
     assert len(pw.uncertainty_herding(u, x, 3, score="given", exclude=np.arange(10))) == 3
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 _WORDS = {
     **WORDS,
-    **{f"{name}: expected": f"--{name}: expected" for name in ("lease", "media", "highlight", "show", "host", "watch")},
+    **{
+        f"{name}: expected": f"--{name}: expected"
+        for name in ("lease", "low", "media", "highlight", "show", "host", "watch")
+    },
+    "allow_hosts: expected": "--allow-host: expected",
     "pip install 'pickwise[label]'": "pip install 'pickwise[loop,cli,label]'",
 }
 

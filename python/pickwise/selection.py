@@ -121,7 +121,7 @@ def select(
         Among equal scores: the lower id first (strings by their bytes), or in an order drawn from `random_state`.
     random_state : int, RandomState, Generator or None
         For the strategies that draw ("random", "power", "softmax", "softrank", "kmeans++"), for random ties and, if
-        given, for the first pick of "k_center".
+        given, for the first pick of "k_center" and the draw of "auto", which is otherwise always the same.
     invalid : {"raise", "skip"}
         What to do about rows that are no probabilities, or no embeddings: refuse the pool, or never select them and
         count them.
@@ -201,7 +201,13 @@ def select(
     >>> pw.select(pool, 2, "margin", groups=["a", "b", "b", "c"], max_per_group=1).ids
     array([2, 3])
     """
-    chosen = settled(resolve(strategy), has_embeddings=embeddings is not None)
+    asked = resolve(strategy)
+    chosen = settled(asked, has_embeddings=embeddings is not None)
+    if chosen is not asked and labelled is not None and min_distance is None:
+        raise TypeError(
+            f"labelled: expected None with {asked.name} without embeddings, as they count by distance alone; pass "
+            "embeddings=, or leave rows out by exclude or exclude_ids"
+        )
     if k is None and budget is None:
         raise TypeError("k: expected an integer, got None; it may be left out where there is a budget, with costs")
     wanted = None if k is None else as_k(k)

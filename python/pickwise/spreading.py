@@ -17,7 +17,7 @@ from pickwise.gathering import as_matrix, collect, gather, open_embeddings
 from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
 from pickwise.limits import Beside, places
 from pickwise.options import as_seed, one_of, too_few
-from pickwise.points import Points, as_labelled, invalid, none_left, without_invalid
+from pickwise.points import Points, as_labelled, invalid, none_left, refuse_invalid, without_invalid
 from pickwise.pools import Pool, is_path_like
 from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPool
@@ -192,16 +192,18 @@ def _spread_best(strategy: Joint, pool: Any, k: int | None, request: Request, be
         raise too_few(k, available, rows=rows, skipped=skipped, labelled=labelled)
     inside = np.empty(0, np.int64) if known is None else known
     out = None if excluded is None else excluded.at(inside, len(inside))
-    if out is not None:
-        centers = below(centers, _all_of(embeddings, inside[out != 0], request)) if out.any() else centers
-        inside = inside[out == 0]
+    if out is not None and out.any():
+        outside, inside = inside[out != 0], inside[out == 0]
+        others = _all_of(embeddings, outside, request)
+        centers = below(centers, refuse_invalid(others, "embeddings", then.measure, outside))
     # In the order of positions, by which strategies decide between rows that are alike.
     together = np.union1d(some, inside)
     scores = np.zeros(len(together))
-    weights = informed.weighed(worth, best.scores, is_all=available < most)
+    weights = informed.weighed(worth, best.scores, is_all=available < most or available == rows)
     scores[np.searchsorted(together, best.indices)] = weights
+    matrix = _all_of(embeddings, together, request) if len(inside) else matrix
     points = Points.read(
-        _all_of(embeddings, together, request) if len(inside) else matrix,
+        refuse_invalid(matrix, "embeddings", then.measure, together),
         min(k, available),
         labelled=np.searchsorted(together, inside) if len(inside) else centers,
         scores=scores,

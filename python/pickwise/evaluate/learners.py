@@ -10,7 +10,7 @@ import numpy as np
 
 from pickwise.loop.models import LoopModel, SklearnModel, as_loop_model
 from pickwise.loop.models.base import checked, noting
-from pickwise.strategies import Auto, BatchBALD, Given, Joint, Margin, Ranking
+from pickwise.strategies import BatchBALD, Given, Joint, Margin, Ranking, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +187,7 @@ class _Estimators(Learner):
         """Refuse what needs probabilities where there is a decision function alone, and committees without members."""
         model = self.fresh(0)
         kind = type(self._made(0)).__name__
-        if isinstance(model, _Deciding) and _needs_predictions(strategy) and not isinstance(strategy, (Auto, Margin)):
+        if isinstance(model, _Deciding) and _needs_predictions(strategy) and not _is_margin(strategy):
             raise TypeError(
                 f"model: expected one with predict_proba for {name!r}, got {kind}, which has only a decision function, "
                 "enough for 'margin'; CalibratedClassifierCV gives it probabilities"
@@ -225,6 +225,11 @@ def _needs_predictions(strategy: Strategy) -> bool:
     if isinstance(strategy, Joint):
         return strategy.needs != "embeddings" or getattr(strategy, "prefilter", None) is not None
     return not isinstance(strategy, Ranking) or strategy.needs_matrix
+
+
+def _is_margin(strategy: Strategy) -> bool:
+    """Whether margins are enough: also for what goes by embeddings beside them where there are any."""
+    return isinstance(settled(strategy, has_embeddings=False), Margin)
 
 
 class _Probable(Fresh):
@@ -278,7 +283,7 @@ class _Deciding(Fresh):
 
     def read(self, strategy: Strategy) -> Strategy:
         """Take that for the margin."""
-        return Given() if isinstance(strategy, (Auto, Margin)) else strategy
+        return Given() if _is_margin(strategy) else strategy
 
 
 class _Elsewhere(Learner):

@@ -21,7 +21,9 @@ from pickwise.loop.data import ArrayData, is_float_matrix
 from pickwise.loop.models.base import plain_scalar
 from pickwise.options import as_count
 from pickwise.strategies import Given, Joint, settled
+from pickwise.strategies.base import ranking_of
 from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY
+from pickwise.strategies.joint import Scored
 from pickwise.strategies.multilabel import Multilabel
 from pickwise.threads import num_threads
 
@@ -91,7 +93,8 @@ class Problem:
     def check(self, name: str, strategy: Strategy) -> None:
         """Refuse a strategy that this cannot be simulated with, before any run."""
         strategy = settled(strategy, has_embeddings=self.embeddings is not None)
-        if isinstance(strategy, (Given, Multilabel, GreedySamplingY, GreedySamplingXY)):
+        scoring = ranking_of(strategy.score) if isinstance(strategy, Scored) else strategy
+        if isinstance(scoring, (Given, Multilabel, GreedySamplingY, GreedySamplingXY)):
             raise TypeError(f"strategies: expected some that choose by probabilities of classes, got {name!r}")
         if isinstance(strategy, Joint) and self.embeddings is None:
             raise TypeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from pickwise.gathering import as_matrix, names_columns, open_embeddings
 from pickwise.loop.models.external import ExternalModel
-from pickwise.ranking import Request
+from pickwise.pools import is_path_like
+from pickwise.ranking import Request, is_matrix_like
 from pickwise.selection import select
-from pickwise.strategies import BatchBALD, Joint, KCenter, Random, Ranking, Strategy, settled
+from pickwise.strategies import Auto, BatchBALD, Joint, KCenter, Random, Ranking, Strategy, settled
 from pickwise.strategies.base import as_option
 from pickwise.strategies.greedy_sampling import GreedySamplingXY, GreedySamplingY, greedy_xy, greedy_y
 
@@ -73,10 +75,28 @@ class Scene:
     has_learnt: bool = False
     id: str | None = None
 
+    @classmethod
+    def of(cls, context: Context) -> Scene:
+        """Tell what there is in a project."""
+        return cls(
+            data=context.data,
+            embeddings=context.embeddings,
+            model=context.model,
+            has_learnt=context.model_round is not None,
+            id=context.settings.id,
+        )
+
     @property
     def model_embeds(self) -> bool:
         """Whether the model has embeddings."""
         return self.model is not None and self.model.can_embed and self.has_learnt
+
+    def settled(self, strategy: Strategy) -> Strategy:
+        """Return what a strategy is here; whether there are embeddings is only looked at where that matters."""
+        if not isinstance(strategy, Auto):
+            return strategy
+        chosen: Strategy = settled(strategy, has_embeddings=self.has_embeddings)
+        return chosen
 
     @property
     def has_embeddings(self) -> bool:
@@ -108,13 +128,7 @@ def choose(
     """
     settings = context.settings
     is_first = _is_first(context)
-    scene = Scene(
-        data=context.data,
-        embeddings=context.embeddings,
-        model=context.model,
-        has_learnt=context.model_round is not None,
-        id=settings.id,
-    )
+    scene = Scene.of(context)
     strategy = settings.initial_strategy if is_first else settings.strategy
     reserved = round(k * new_region)
     ids, wanted = list(known.ids), list[Wanted]()
@@ -141,10 +155,10 @@ def _is_first(context: Context) -> bool:
 def select_rows(scene: Scene, strategy: Strategy, k: int, seed: int, known: Known) -> Selection | None:
     """Let a strategy choose up to `k` rows that are not known; None where no row is left."""
     data, model = scene.data, scene.model
-    strategy = settled(strategy, has_embeddings=scene.has_embeddings)
+    strategy = scene.settled(strategy)
     options: dict[str, Any] = {"exclude_ids": _as_ids(known.ids), "random_state": seed, "clip": True}
     if data is None or (isinstance(model, ExternalModel) and model.has_predictions):
-        return _of_predictions(scene, strategy, k, options)
+        return _of_predictions(scene, strategy, k, options, known)
     options["ids"] = data.ids
     if isinstance(strategy, (Joint, BatchBALD)) and _is_exhausted(data, known):
         return None
@@ -169,12 +183,28 @@ def select_rows(scene: Scene, strategy: Strategy, k: int, seed: int, known: Know
     return select(data.predicted(model.predict_proba), k, strategy, **options)
 
 
-def _of_predictions(scene: Scene, strategy: Strategy, k: int, options: dict[str, Any]) -> Selection:
+def _of_predictions(
+    scene: Scene, strategy: Strategy, k: int, options: dict[str, Any], known: Known
+) -> Selection | None:
     """Choose by predictions that were handed over."""
     assert isinstance(scene.model, ExternalModel)  # noqa: S101 - others need a pool
+    predictions = scene.model.predictions
     if scene.embeddings is not None and isinstance(strategy, Joint):
+        if known.ids and not len(select(predictions, 1, Random(), id=scene.id, **options)):
+            return None
         options["embeddings"] = scene.embeddings
-    return select(scene.model.predictions, k, strategy, id=scene.id, **options)
+        if scene.id is None and _are_known_by_position(predictions):
+            rows = len(as_matrix(scene.embeddings, predictions, Request()))
+            places = [name for name in known.labelled if isinstance(name, int) and name < rows]
+            options["labelled"] = np.array(places, np.int64) if places else None
+    return select(predictions, k, strategy, id=scene.id, **options)
+
+
+def _are_known_by_position(predictions: Any) -> bool:
+    """Whether rows of predictions are known by their positions: those of a matrix, or of one file of it."""
+    if is_path_like(predictions):
+        return isinstance(predictions, (str, os.PathLike)) and os.fspath(predictions).lower().endswith(".npy")
+    return is_matrix_like(predictions, None, None)
 
 
 def _together(scene: Scene, strategy: Joint, k: int, options: dict[str, Any], known: Known) -> Selection:

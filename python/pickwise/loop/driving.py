@@ -12,7 +12,7 @@ from pickwise.annotators.base import Task
 from pickwise.loop import answering, training
 from pickwise.loop.archive import write_round
 from pickwise.loop.carried import shown as shown_rows
-from pickwise.loop.choosing import Known, choose
+from pickwise.loop.choosing import Known, Scene, choose
 from pickwise.loop.history import Round, State
 from pickwise.loop.ledger import read_counts
 from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
@@ -167,8 +167,9 @@ def task_key(number: int, row: str) -> str:
 
 def _known(context: Context, new_region: float) -> Known:
     ids = [context.as_id(row) for row in context.known()]
-    strategies = context.settings.strategy, context.settings.initial_strategy
-    if not new_region and not any(isinstance(each, Joint) for each in strategies):
+    scene = Scene.of(context)
+    used = [scene.settled(each) for each in (context.settings.strategy, context.settings.initial_strategy)]
+    if not new_region and not any(isinstance(each, Joint) for each in used):
         return Known(ids=ids, labelled=[])  # to merge all votes takes long, and nobody looks at them
     names, labels = answering.labelled(context).learnable
     targets = labels.astype(np.float64) if context.settings.task == "regression" else None

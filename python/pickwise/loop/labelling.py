@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +22,7 @@ from pickwise.loop.models import as_loop_model
 from pickwise.loop.rounds import read_asks, read_rounds
 from pickwise.loop.schema import asks, events, votes
 from pickwise.loop.settings import found_path
-from pickwise.loop.store import among, get_fact
+from pickwise.loop.store import among, get_fact, now
 from pickwise.loop.tables import read_status
 
 if TYPE_CHECKING:
@@ -49,18 +48,19 @@ class Labelling:
         read, and the model that was kept last.
     show : sequence of str, optional
         Columns of the pool that people look at, by default those that the model learns from.
-    busy : Lock, optional
-        Held while the model learns, so that it predicts nothing meanwhile.
+
+    Attributes
+    ----------
+    unseen : str
+        Why there is nothing to look at of any row; "" where there is.
     """
 
-    def __init__(self, context: Context, *, show: Sequence[str] | None = None, busy: Lock | None = None) -> None:
+    def __init__(self, context: Context, *, show: Sequence[str] | None = None) -> None:
         is_joined = context.data is None and context.model is None
-        self._context = _with_pool(context) if is_joined else context
         self._is_joined = is_joined
         self._data = _columns(context, show) if show else None
-        self._busy = busy or Lock()
-        self._last_version = 0.0
-        self._version_lock = Lock()
+        self._context, self.unseen = _with_pool(context) if is_joined else (context, "")
+        self._predicts = Lock()
 
     def about(self) -> dict[str, Any]:
         """Tell what does not change while people label."""
@@ -137,7 +137,7 @@ class Labelling:
             outcomes = self._record(connection, answers)
             # Where an answer has taken a place and was then found to be none, those after it have it.
             again = [place for place, each in enumerate(outcomes) if each is not None and each.is_taken]
-            if again and any(each is not None and not each.is_taken for each in outcomes):
+            if again and any(each is not None and not (each.is_taken or each.is_known) for each in outcomes):
                 anew = self._record(connection, [answers[place] for place in again])
                 for place, outcome in zip(again, anew, strict=True):
                     outcomes[place] = outcome
@@ -176,11 +176,14 @@ class Labelling:
         keys = [_event_key(each) for each in answers]
         room = _Room(connection, answers, self._context.settings.overlap)
         known = set(connection.scalars(select(events.c.key).where(among(connection, events.c.key, keys))))
-        outcomes = [None if key in known else room.refusal(each) for key, each in zip(keys, answers, strict=True)]
+        repeated = Refused("it was recorded before", is_known=True)
+        outcomes = [repeated if key in known else room.refusal(each) for key, each in zip(keys, answers, strict=True)]
+        # By the clock of the database, which never goes back, so that the later answer holds whoever has recorded it.
+        at = now(connection)
         taken = {
-            key: self._annotation(each, key)
+            key: self._annotation(each, key, at)
             for key, each, refusal in zip(keys, answers, outcomes, strict=True)
-            if refusal is None and key not in known
+            if refusal is None
         }
         # The same as `record_annotations` does, in the transaction that has looked for room.
         done = answering.record_within(self._context, connection, list(taken.values()))
@@ -190,7 +193,7 @@ class Labelling:
                 outcomes[place] = Refused(why.removeprefix(f"{key}: "))
         return outcomes
 
-    def _annotation(self, given: Given, key: str) -> Annotation:
+    def _annotation(self, given: Given, key: str, at: float) -> Annotation:
         place = row_of(given.item)
         assert place is not None  # noqa: S101 - looked at before
         return Annotation(
@@ -199,15 +202,9 @@ class Labelling:
             kind=given.kind,
             label=given.label,
             annotator=given.annotator,
-            version=self._version(),
+            version=at,
             seconds=given.seconds,
         )
-
-    def _version(self) -> float:
-        """Tell the time, later each time."""
-        with self._version_lock:
-            self._last_version = max(time.time(), self._last_version + 1e-6)
-            return self._last_version
 
     def _where(self) -> dict[str, Any]:
         found = read_status(self._context)
@@ -220,12 +217,20 @@ class Labelling:
         try:
             return shown_rows(self._context.folder, data, ids)
         except (ValueError, KeyError, OSError):
-            # Rows that are no longer in the pool, or a pool that cannot be read now, are still known by their ids.
-            return [None] * len(ids)
+            return self._shown_of_those_left(data, ids)
+
+    def _shown_of_those_left(self, data: PoolData, ids: Sequence[Any]) -> list[Any]:
+        """Show what is there: rows that are no longer in the pool, or all if it cannot be read, are known by ids."""
+        with suppress(ValueError, KeyError, OSError):
+            gone = set(data.unknown(ids))
+            inside = [name for name in ids if name not in gone]
+            found = dict(zip(inside, data.shown(inside), strict=True))
+            return [found.get(name) for name in ids]
+        return [None] * len(ids)
 
     def _suggestions(self, ids: Sequence[Any]) -> list[dict[str, float]]:
         """Ask the model, unless it cannot tell now; people label without it."""
-        with self._busy:
+        with self._predicts:
             try:
                 if self._is_joined:
                     self._take_model()
@@ -248,14 +253,21 @@ class Labelling:
             context.model_round = trained[-1]
 
 
-def _with_pool(context: Context) -> Context:
-    """Read the pool that is written down in the settings, where there is one."""
+def _with_pool(context: Context) -> tuple[Context, str]:
+    """Read the pool that is written down in the settings, and tell why it cannot be."""
     settings = context.settings
     path = found_path(context.folder, settings.pool)
     data: PoolData | None = None
-    with suppress(OSError, ValueError):
-        data = None if path is None else open_data(path, id=settings.id, columns=settings.columns)
-    return replace(context, data=data, embeddings=found_path(context.folder, settings.embeddings))
+    why = (
+        "the pool is in the memory of the process that has made the project; serve the page there, with "
+        "project.label(), or make the project of a pool in files"
+    )
+    if path is not None:
+        try:
+            data, why = open_data(path, id=settings.id, columns=settings.columns), ""
+        except (OSError, ValueError) as error:
+            why = f"the pool cannot be read ({error}); change 'pool' in project.toml if it is elsewhere now"
+    return replace(context, data=data, embeddings=found_path(context.folder, settings.embeddings)), why
 
 
 def _columns(context: Context, show: Sequence[str]) -> PoolData:

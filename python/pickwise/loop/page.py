@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pickwise.loop.labelling import Labelling
@@ -53,6 +54,9 @@ def serve(
 
     if not 1 <= lease <= 86_400:
         raise ValueError(f"lease: expected 1 to 86400 seconds, got {lease}")
+    for name in allow_hosts:
+        if not _is_name(name):
+            raise ValueError(f"allow_hosts: expected names without ports, got {name!r}")
     look = Look(
         lease=lease,
         media=None if media is None else Media(media),
@@ -62,13 +66,17 @@ def serve(
         is_open=not is_loopback(host),
         framed=framed,
     )
-    busy, watcher = Lock(), None
+    watcher = None
     if watch is not None:
         from pickwise.loop.watching import Watcher
 
         least = watch.settings.batch_size // 10 if low is None else low
-        watcher = Watcher(watch, busy, low=least, tell=tell or (lambda _: None))
-    source = Labelling(project._context, show=show, busy=busy)  # noqa: SLF001 - of the same package
+        if least >= watch.settings.batch_size:
+            raise ValueError(f"low: expected fewer than the {watch.settings.batch_size} rows of a round, got {least}")
+        watcher = Watcher(watch, low=least, tell=tell or (lambda _: None))
+    source = Labelling(project._context, show=show)  # noqa: SLF001 - of the same package
+    if source.unseen and tell is not None:
+        tell(f"people see nothing of a row but its id: {source.unseen}")
     options: dict[str, Any] = {"host": host, "port": port, "tell": tell}
     if watcher is None:
         return LabelServer(source, look, **options)
@@ -86,6 +94,13 @@ def _read(path: Path) -> str:
     if len(text) > _MOST_GUIDELINES:
         raise ValueError(f"{path}: expected guidelines of a million characters or fewer, got {len(text):,}")
     return text
+
+
+def _is_name(host: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(host.strip("[]"))
+        return True
+    return re.fullmatch(r"[\w.-]+", host) is not None
 
 
 def _pattern(highlight: str) -> re.Pattern[str]:

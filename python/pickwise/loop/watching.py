@@ -23,11 +23,9 @@ class Watcher:
     ----------
     project : Project
         That was opened; it is not closed here.
-    busy : Lock
-        Held while the model learns.
     low : int
-        How few open rows end a round. Those that are left stay with the people that have them, and count for the round
-        after; where there is a budget a round is only ended by all its answers.
+        How few open rows end a round in which some are answered. Those that are left stay with the people that have
+        them, and count for the round after; where there is a budget a round is only ended by all its answers.
     keep : callable
         Told the number of a round before it is closed with rows left.
     tell : callable
@@ -37,7 +35,6 @@ class Watcher:
     def __init__(
         self,
         project: Project,
-        busy: threading.Lock,
         *,
         low: int = 0,
         keep: Callable[[int], None] = lambda _: None,
@@ -47,7 +44,6 @@ class Watcher:
         if model is None or not model.trains:
             raise ValueError("watch: expected a model that is trained here, got one that is trained elsewhere")
         self._project = project
-        self._busy = busy
         self._low = 0 if project.settings.budget is not None else low
         self.keep = keep
         self._tell = tell
@@ -91,14 +87,13 @@ class Watcher:
         last = last_round(project._context)  # noqa: SLF001 - of the same package
         if last is not None and last.state.awaits_answers:
             left = last.asked - last.answered
-            if left > self._low:
+            if left > self._low or (left and not last.answered):
                 return None
             if left:
                 self.keep(last.number)
                 project.close_round()
         self.note = "The model learns from the answers and chooses the next rows."
-        with self._busy:
-            why = project.run()
+        why = project.run()
         is_open = project.status().open > 0
         self.note = ""
         if last is not None:

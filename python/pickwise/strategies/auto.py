@@ -27,6 +27,9 @@ FEWEST_LABELS = 16
 DRAWN, DRAWN_FOR_EACH = 2000, 5
 """Rows that are drawn, and more for each that is wanted."""
 
+FARTHEST = 300.0
+"""How far the logarithm of a weight may be from 0 before scores are told in another unit."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Auto(Scored):
@@ -104,7 +107,10 @@ class Auto(Scored):
 
     def weighed(self, scores: NDArray[np.float64], draws: NDArray[np.float64], *, is_all: bool) -> NDArray[np.float64]:
         """Tell how much of the pool each row stands for: its own weight over the chance that it was drawn."""
-        weights = np.asarray(scores**self.sharpness)
+        top = float(scores.max(initial=0.0))
+        # Only how scores compare matters, so they are told in units of the highest where powers would not be numbers.
+        is_far = 0 < top < math.inf and abs(self.sharpness * math.log(top)) > FARTHEST
+        weights = np.asarray((scores / top if is_far else scores) ** self.sharpness)
         last = -np.inf if is_all else draws.min()
         if last == -np.inf:  # every row that counts is there
             return weights

@@ -54,9 +54,6 @@ class MaxHerding(Neighbourly):
         return self._herd(points, progress, weigh=False)
 
     def _herd(self, points: Points, progress: CoverProgress, *, weigh: bool) -> Batch:
-        if weigh and points.limits is None:
-            # Labelled rows are covered already, so that they only cover others: outside the pool they do the same.
-            points = replace(points, exclude=points.barred())
         pool, back = points.compact(self.metric)
         graph = self.graph(pool)
         radius = self.radius or self._estimated(pool, graph)
@@ -106,10 +103,14 @@ class UncertaintyHerding(MaxHerding, Scored):
 
     def choose(self, points: Points, random_state: RandomState, progress: CoverProgress) -> Batch:  # noqa: ARG002
         """Choose among points that are already checked."""
+        if points.limits is None:
+            # Labelled rows are covered already, so that they only cover others: outside the pool they do the same.
+            points = replace(points, exclude=points.barred())
         scores = scores_of(points, self)
         used = scores if points.exclude is None else scores[points.exclude == 0]
-        if (used < 0).any():
-            raise ValueError(f"score: expected scores of 0 or more from {self.score!r}, got {used.min():.6g}")
+        odd = used[~((used >= 0) & (used < math.inf))]
+        if len(odd):
+            raise ValueError(f"score: expected finite scores of 0 or more from {self.score!r}, got {odd.min():.6g}")
         return self._herd(points, progress, weigh=True)
 
     def _estimated(self, pool: Points, graph: Graph) -> float:

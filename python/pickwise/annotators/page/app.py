@@ -134,7 +134,7 @@ class Page:
         names, is_open = await _threaded(self._source.classes)
         return _json(
             {
-                **self._source.about(),
+                **await _threaded(self._source.about),
                 "classes": list(names),
                 "other_classes": is_open,
                 "guidelines": self._look.guidelines,
@@ -162,12 +162,12 @@ class Page:
             seconds=told.get("seconds"),
         )
         try:
-            await self._writer.record(given)
+            if await self._is_new(given):
+                self._leases.answered(told["item"], holder.annotator)
         except Refused as refused:
             if refused.is_taken:
                 await _threaded(self._feed.look)  # so that nobody else is given the row
             return _json({"error": str(refused), **self._more(told)}, 409 if refused.is_taken else 422)
-        self._leases.answered(told["item"], holder.annotator)
         return _json({"saved": told["key"], **self._more(told)})
 
     async def undo(self, told: dict[str, Any]) -> Response:
@@ -180,10 +180,10 @@ class Page:
         if withdrawn:
             given = Given(item=item, key=told["key"], annotator=holder.annotator, kind="withdrawn")
             try:
-                await self._writer.record(given)
+                if await self._is_new(given):
+                    self._leases.withdraw(item, holder)
             except Refused as refused:
                 return _json({"error": str(refused)}, 409)
-            self._leases.withdraw(item, holder)
         return _json({"task": self._shown(tasks[0]), "withdrawn": withdrawn, "progress": self._progress()})
 
     async def history(self, told: dict[str, Any]) -> Response:
@@ -209,6 +209,16 @@ class Page:
         except OSError as error:
             return _json({"error": str(error)}, 404)
         return FileResponse(path, media_type=type_of(path))
+
+    async def _is_new(self, given: Given) -> bool:
+        """Return when an answer is durable; False if it was before, as when it is sent again."""
+        try:
+            await self._writer.record(given)
+        except Refused as refused:
+            if refused.is_known:
+                return False
+            raise
+        return True
 
     def _more(self, told: dict[str, Any]) -> dict[str, Any]:
         taken = self._leases.take(_holder(told), told.get("have", []), told.get("want", _PREFETCHED))
@@ -240,13 +250,15 @@ class Page:
             except BadRequestError as error:
                 return _json({"error": str(error)}, 400)
             except OSError as error:
-                return _json({"error": f"nothing was saved: {error}"}, 503)
+                before = "nothing was saved: " if request.url.path in _SAVES else ""
+                return _json({"error": f"{before}{error}"}, 503)
             except ClientDisconnect:
                 return _json({"error": "the request ended too early"}, 400)
 
         return reading
 
 
+_SAVES = ("/api/answer", "/api/undo")
 _TAKEN = "others have it by now, as it was with you for too long; this answer was not saved"
 
 

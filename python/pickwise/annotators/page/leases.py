@@ -158,14 +158,17 @@ class Leases:
                     del entry.lent[holder]
 
     def withdraw(self, key: str, holder: Holder) -> bool:
-        """Note that an answer was taken back, and lend the row to who has given it; False for an unknown one."""
+        """Note that an answer was taken back, and lend the row to who has given it; False for an unknown one.
+
+        It is lent to nobody if others have it by now, as where that answer had never been saved.
+        """
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
                 return False
             self._answer(entry, entry.answered - {holder.annotator})
             entry.said[holder.annotator] = False, self._clock()
-            entry.lent[holder] = self._clock() + self._seconds
+            self._renew(key, holder, self._clock())
             return True
 
     def __contains__(self, key: object) -> bool:

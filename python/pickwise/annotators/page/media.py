@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
-
-if TYPE_CHECKING:
-    import os
 
 IMAGES = {".apng", ".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
 SOUNDS = {".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"}
@@ -41,12 +39,12 @@ class Media:
         Raises
         ------
         PermissionError
-            If it is outside, also by a link.
+            If it is outside, also by a link, or may not be read.
         FileNotFoundError
             If it is not there, or is no file.
         """
-        path = unquote(urlsplit(name).path) if name.startswith("file://") else name
         try:
+            path = unquote(urlsplit(name).path) if name.startswith("file://") else name
             found = (self.folder / path).resolve()
             is_file = found.is_file()
         except (OSError, ValueError, RuntimeError):
@@ -55,11 +53,18 @@ class Media:
             raise PermissionError(f"{name}: leaves the folder of media, so it is not shown")
         if not is_file or kind_of(found.name) is None:
             raise FileNotFoundError(f"{name}: no such file in the folder of media")
+        if not os.access(found, os.R_OK):
+            raise PermissionError(f"{name}: may not be read by the server")
         return found
 
     def address(self, name: str) -> str:
         """Return what `find` takes again for a file, without telling where the folder is."""
-        return self.find(name).relative_to(self.folder).as_posix()
+        path = self.find(name).relative_to(self.folder).as_posix()
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise FileNotFoundError(f"{name}: cannot be asked for, as its name is not in UTF-8") from None
+        return path
 
 
 def kind_of(value: str) -> Literal["image", "audio"] | None:

@@ -51,15 +51,12 @@ function adoptOutboxes() {
   for (const each of outbox) sent.add(each.body.item);
   keepOutbox();
 }
-function post(path, body, task) {
-  outbox.push({path, body});
-  keepOutbox();
-  if (task) sent.add(task.key);
-  send();
-}
 async function send() {
   if (sending) return;
   sending = true;
+  try { await sendAll(); } finally { sending = false; }
+}
+async function sendAll() {
   let pause = 500;
   while (outbox.length) {
     const {path, body} = outbox[0];
@@ -77,9 +74,8 @@ async function send() {
     keepOutbox();
     if (reply.code !== 200) complain(`Not saved: ${reply.told.error} (row ${rowOf(body.item)})`);
     else if (path === "/api/undo") regained(body.item, reply.told.withdrawn);
-    take(reply.told);
+    take(reply.told, body.annotator);
   }
-  sending = false;
 }
 function rowOf(key) { return key.slice(key.indexOf("/") + 1); }
 function regained(key, withdrawn) {
@@ -94,8 +90,9 @@ function showSaved(problem) {
 // ---- Rows: a few more than the one that is shown, so that the next is there at once.
 const held = () => [now && now.task, ...queue].filter((task) => task && task.isHeld).map((task) => task.key);
 const wanted = (body) => !body || (body.annotator === me && body.session === session) ? about.prefetched + 1 : 0;
-function take(told) {
+function take(told, who) {
   if (told.progress) { progress = told.progress; showProgress(); }
+  if (who !== me) return;  // who has changed the name meanwhile
   const gone = new Set(told.gone || []);
   queue = queue.filter((task) => !gone.has(task.key));
   const known = new Set([...queue.map((task) => task.key), now && now.task.key]);
@@ -105,7 +102,7 @@ function take(told) {
     for (const part of task.parts) if (part.type === "image") picture(part.path).catch(() => {});
   }
   if (now && gone.has(now.task.key) && !sent.has(now.task.key)) {
-    complain("Others have answered the row that was shown here.");
+    complain("The row that was shown here is no longer asked of you.");
     now = null;
   }
   if (!now) next();
@@ -113,12 +110,14 @@ function take(told) {
 async function fill() {
   if (filling || !about || !me) return;
   filling = true;
+  const who = me;
   try {
-    const reply = await ask("/api/next", {annotator: me, session, have: held(), want: wanted()});
-    if (reply.code === 200) take(reply.told);
+    const reply = await ask("/api/next", {annotator: who, session, have: held(), want: wanted()});
+    if (reply.code === 200) take(reply.told, who);
     else complain(reply.code === 401 ? "This address is no longer valid: open the one that was printed last." : reply.told.error);
   } catch { showSaved("The server does not answer."); }
   filling = false;
+  if (who !== me) fill();
 }
 function next() {
   now = null;
@@ -132,7 +131,7 @@ function next() {
   waits = Math.min(waits * 1.5, 2000);
 }
 function showEmpty() {
-  const {asked = 0, done = 0, note = "", next: following = "", round} = progress;
+  const {asked = 0, done = 0, note = "", round} = progress;
   let head = "Nothing is asked at the moment", text = "Rows appear here as soon as they are asked for.";
   if (note) [head, text] = ["One moment", note];
   else if (asked && done >= asked) [head, text] = [`Round ${round} is complete`, "Thank you. More rows appear here when the next round begins."];
@@ -140,7 +139,6 @@ function showEmpty() {
   if ($("empty-head").textContent !== head) { $("empty-head").textContent = head; say(head); }
   $("empty-text").textContent = text;
   $("empty-undo").hidden = !sent.size && !mine.length;
-  void following;
 }
 function showProgress() {
   const {asked = 0, done = 0, note = "", round} = progress;
@@ -337,20 +335,25 @@ async function undo() {
   }
   if (!last) return hint("There is nothing to undo.");
   const task = Object.assign(last.task, {isHeld: false});
-  if (now) queue.unshift(now.task);
-  queue = queue.filter((each) => each.key !== task.key);
+  putBack(task);
   sent.delete(task.key);
   complain("");
   show(task, last);
   say(`Undone: ${labelOf(last)}.`);
-  post("/api/undo", {annotator: me, session, item: task.key, key: random()});
-  sent.delete(task.key);
+  outbox.push({path: "/api/undo", body: {annotator: me, session, item: task.key, key: random()}});
+  keepOutbox();
+  send();
+}
+function putBack(instead) {
+  // What is shown comes after what is shown instead, but for a row that has its answer and was only looked at again.
+  if (now && !now.isCorrection) queue.unshift(now.task);
+  queue = queue.filter((each) => each.key !== instead.key);
 }
 function correct(given) {
   const task = Object.assign(given.task, {isHeld: false});
-  if (now && now.task.key !== task.key) queue.unshift(now.task);
-  queue = queue.filter((each) => each.key !== task.key);
+  putBack(task);
   show(task, given);
+  now.isCorrection = true;
 }
 function hideModel() {
   isHidden = !isHidden;

@@ -102,9 +102,12 @@ class LabelServer:
 def _listening(host: str, port: int) -> socket.socket:
     """Open a socket, so that it is known at once whether that is possible."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # No name at all would be all addresses.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE) if host else []
     except (OSError, UnicodeError):
-        raise ValueError(f"host: expected the name or the address of this machine, got {host!r}") from None
+        found = []
+    if not found:
+        raise ValueError(f"host: expected the name or the address of this machine, got {host!r}")
     family, kind, protocol, _, address = found[0]
     opened = socket.socket(family, kind, protocol)
     try:

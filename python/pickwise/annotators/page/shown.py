@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class Shown:
             "why": task.why,
             "overlap": task.overlap,
             "parts": self._parts(plain(task.data)),
-            "suggestions": [[name, share] for name, share in task.suggestions.items()],
+            "suggestions": [[name, share] for name, share in task.suggestions.items() if math.isfinite(share)],
         }
 
     def _parts(self, data: Any) -> list[dict[str, Any]]:

@@ -76,11 +76,20 @@ class Given:
 
 
 class Refused(Exception):  # noqa: N818 - it is no error of the program
-    """An answer that was not recorded, and why."""
+    """An answer that was not recorded, and why.
 
-    def __init__(self, why: str, *, is_taken: bool = False) -> None:
+    Attributes
+    ----------
+    is_taken : bool
+        Whether it is because others have answered.
+    is_known : bool
+        Whether it is because it was recorded before; what has become of it since stays as it is.
+    """
+
+    def __init__(self, why: str, *, is_taken: bool = False, is_known: bool = False) -> None:
         super().__init__(why)
         self.is_taken = is_taken
+        self.is_known = is_known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class Writer:
         Raises
         ------
         Refused
-            If it was not recorded.
+            If it was not recorded, or had been before.
         OSError
             If the database cannot be written to.
         """
