@@ -66,6 +66,25 @@ def known_strategy(name: str) -> str:
     return name
 
 
+def listed(told: str, option: str) -> list[str]:
+    """Read names with commas between them, each once."""
+    names = [name.strip() for name in told.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise typer.BadParameter(f"expected one or more, each of them once, got {told!r}", param_hint=f"'{option}'")
+    return names
+
+
+def listed_strategies(told: str) -> list[str]:
+    """Read names of strategies, with commas between them."""
+    names = listed(told, "--strategies")
+    try:
+        for name in names:
+            resolve(name)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error).removeprefix("strategy: "), param_hint="'--strategies'") from None
+    return names
+
+
 def known_format(path: Path | None) -> Path | None:
     """Refuse files of formats that cannot be written."""
     if path is not None and path.suffix.lower() not in WRITERS:
@@ -126,6 +145,9 @@ FromLogits = Annotated[bool, typer.Option("--from-logits", help="The pool holds 
 Temperature = Annotated[float, typer.Option("--temperature", help="What logits are divided by first.")]
 TaskName = Annotated[Task, typer.Option("--task", help="One distribution over classes, or independent labels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", metavar="COUNT", help="Runs at a time; -1 for one a CPU. Results are the same.")
+]
 Filters = Annotated[
     list[str] | None,
     typer.Option(

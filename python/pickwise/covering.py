@@ -10,8 +10,9 @@ import numpy as np
 from pickwise.coreset import CoverReducer
 from pickwise.engines import Local, as_engine
 from pickwise.ids import Excluded
+from pickwise.pools import is_matrix_like
 from pickwise.pools.npy import NpyPool
-from pickwise.ranking import Source, ids_at, is_matrix_like, run
+from pickwise.ranking import Source, ids_at, run
 from pickwise.strategies import KCenter
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from pickwise import _native, arrow
 from pickwise.arrays import BLOCK_BYTES, as_numpy, as_rows, is_array_like, row_count, stacked
 from pickwise.frames import pandas_frame, polars_frame
 from pickwise.options import as_count
-from pickwise.pools import is_path_like, open_pool
-from pickwise.ranking import is_matrix_like
+from pickwise.pools import is_matrix_like, is_path_like, open_pool
 from pickwise.result import Batch, Selection
 from pickwise.scores import min_classes, native_score
 from pickwise.strategies import Given, Joint, Margin, Random, Spread

@@ -13,10 +13,10 @@ import numpy as np
 
 from pickwise.arrays import as_points
 from pickwise.ids import joined, refuse_repeated
-from pickwise.pools import Pool, is_path_like, open_pool
+from pickwise.pools import Pool, is_matrix_like, is_path_like, open_pool
 from pickwise.pools.paths import KINDS, is_url
 from pickwise.pools.records import is_table
-from pickwise.ranking import Request, Source, is_matrix_like, run
+from pickwise.ranking import Request, Source, run
 from pickwise.report import Report
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import pickwise as pw
+from pickwise.command_options import listed
 from pickwise.command_output import failing_well
 from pickwise.project_answers import tell
 from pickwise.project_options import WORDS, Folder
@@ -105,7 +106,7 @@ def label(
             media=media,
             guidelines=guidelines,
             highlight=highlight,
-            show=[name.strip() for name in show.split(",")] if show else None,
+            show=None if show is None else listed(show, "--show"),
             allow_hosts=allow_host or (),
             watch=driven,
             low=low,

@@ -197,6 +197,16 @@ BudgetRows = Annotated[
 ]
 TaskOption = Annotated[ProjectTask, typer.Option("--task", help="What a label is.")]
 Overlap = Annotated[int, typer.Option("--overlap", min=1, metavar="ANNOTATORS", help="How many answer each row.")]
+OverlapShare = Annotated[
+    float,
+    typer.Option(
+        "--overlap-share",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Which share of the rows so many answer, drawn by the seed; one answers each of the others.",
+    ),
+]
 MergeOption = Annotated[Merge, typer.Option("--merge", help="How their answers become one label.")]
 MetricName = Annotated[
     str | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pickwise.arrays import Rows, as_scores, is_array_like, row_count
+from pickwise.arrays import Rows, as_scores, row_count
 from pickwise.engines import Local, as_engine
 from pickwise.ids import (
     Excluded,
@@ -25,10 +25,10 @@ from pickwise.ids import (
     take_ids,
 )
 from pickwise.options import Invalid, RandomState, Ties, as_seed, is_drawn, too_few
-from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_path_like, open_pool
+from pickwise.pools import Chunk, Part, Pool, is_list_of_pools, is_matrix_like, is_path_like, open_pool
 from pickwise.pools.files import none_can_be_read
 from pickwise.pools.reading import read
-from pickwise.pools.records import is_frame, is_table
+from pickwise.pools.records import is_table
 from pickwise.progress import Progress, reporting, shifted
 from pickwise.reducer import Reducer
 from pickwise.report import Report
@@ -314,21 +314,6 @@ def draw_by_rank(strategy: SoftRank, source: Source, k: int, request: Request) -
     drawn = draw.finish(clip=True)
     drawn = replace(drawn, indices=best.indices[drawn.indices], strategy=strategy, skipped=best.skipped)
     return ranked.told(drawn), ranked.rows
-
-
-def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
-    """Tell a matrix in memory from a pool with columns to choose, or one that is read chunk by chunk."""
-    if is_table(pool):
-        # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
-        return probabilities is None and id is None and is_frame(pool) and len(set(pool.dtypes)) == 1
-    if not is_array_like(pool) or is_path_like(pool):
-        return False
-    if isinstance(pool, (list, tuple)) and any(isinstance(member, Pool) for member in pool):
-        return False
-    for name, value in (("probabilities", probabilities), ("id", id)):
-        if value is not None:
-            raise TypeError(f"{name}={value!r} names columns, but a {type(pool).__name__} has none")
-    return True
 
 
 @dataclass(frozen=True, eq=False)

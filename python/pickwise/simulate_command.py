@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pickwise.command_options import Quiet
+from pickwise.command_options import Jobs, Quiet, listed_strategies
 from pickwise.command_output import failing_well
 from pickwise.pools.paths import find_files
 from pickwise.project_options import Parameters, read_model
-from pickwise.strategies import resolve
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,9 +117,7 @@ def simulate(
             help="Rows that are labelled at the beginning. Default: the batch size.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", metavar="COUNT", help="Runs at a time; -1 for one a CPU. Results are the same.")
-    ] = 1,
+    jobs: Jobs = 1,
     name: Annotated[
         str | None,
         typer.Option(
@@ -139,7 +136,7 @@ def simulate(
           --model sklearn.linear_model.LogisticRegression --jobs -1 -o report
     """  # noqa: D301 - Click's mark for lines to be left as they are
     with failing_well(words=WORDS):
-        wanted = _strategies(strategies)
+        wanted = listed_strategies(strategies)
         output.mkdir(parents=True, exist_ok=True)
         from pickwise.evaluate import Simulation
         from pickwise.evaluate import simulate as simulated
@@ -169,20 +166,6 @@ def simulate(
         typer.echo(repr(found.table()))
         if not quiet:
             typer.echo(f"report in {report}", err=True)
-
-
-def _strategies(listed: str) -> list[str]:
-    names = [name.strip() for name in listed.split(",") if name.strip()]
-    try:
-        for name in names:
-            resolve(name)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(str(error).removeprefix("strategy: "), param_hint="'--strategies'") from None
-    if not names or len(set(names)) < len(names):
-        raise typer.BadParameter(
-            f"expected one or more, each of them once, got {listed!r}", param_hint="'--strategies'"
-        )
-    return names
 
 
 def _read(data: str, label: str) -> "pa.Table":

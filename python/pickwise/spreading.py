@@ -18,10 +18,10 @@ from pickwise.ids import Excluded, Ids, as_ids, joined, named, take_ids
 from pickwise.limits import Beside, places
 from pickwise.options import as_seed, one_of, too_few
 from pickwise.points import Points, as_labelled, invalid, none_left, refuse_invalid, without_invalid
-from pickwise.pools import Pool, is_path_like
+from pickwise.pools import Pool, is_matrix_like, is_path_like
 from pickwise.pools.files import side_by_side
 from pickwise.pools.npy import NpyPool
-from pickwise.ranking import Request, Source, borrowed, is_matrix_like, left_out, open_source, rank, refuse_files
+from pickwise.ranking import Request, Source, borrowed, left_out, open_source, rank, refuse_files
 from pickwise.report import Report
 from pickwise.result import reported
 from pickwise.scores import native_score, score_dtype

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pickwise.command_options import Quiet
+from pickwise.command_options import Jobs, Quiet, listed, listed_strategies
 from pickwise.command_output import failing_well
-from pickwise.strategies import resolve
 
 if TYPE_CHECKING:
     from pickwise.evaluate.suite import SuiteResult
@@ -73,9 +72,7 @@ def bench_suite(
             help="How often all is repeated. Default: as the suite says.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", metavar="COUNT", help="Runs at a time; -1 for one a CPU. Results are the same.")
-    ] = 1,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
 ) -> None:
     """Simulate strategies on several datasets, each with a protocol of its own, and compare them over all.
@@ -86,8 +83,8 @@ def bench_suite(
       pickwise bench-suite benches/label_savings/suite.toml --data ../shared/data --jobs -1 -o suite
     """  # noqa: D301 - Click's mark for lines to be left as they are
     with failing_well(words=WORDS):
-        named = _listed(only, "--only")
-        wanted = _strategies(strategies)
+        named = None if only is None else listed(only, "--only")
+        wanted = None if strategies is None else listed_strategies(strategies)
         output.mkdir(parents=True, exist_ok=True)
         from pickwise.evaluate.suite import BUILTIN, Suite, run_suite
 
@@ -117,22 +114,3 @@ def _tell(found: "SuiteResult") -> None:
     typer.echo(f"\n{compared!r}")
     if math.isfinite(compared.friedman.p):
         typer.echo(f"Friedman: chi-square {compared.friedman.statistic:.2f}, p {compared.friedman.p:.2g}.")
-
-
-def _strategies(listed: str | None) -> list[str] | None:
-    names = _listed(listed, "--strategies")
-    try:
-        for name in names or ():
-            resolve(name)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(str(error).removeprefix("strategy: "), param_hint="'--strategies'") from None
-    return names
-
-
-def _listed(told: str | None, option: str) -> list[str] | None:
-    if told is None:
-        return None
-    names = [name.strip() for name in told.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise typer.BadParameter(f"expected one or more, each of them once, got {told!r}", param_hint=f"'{option}'")
-    return names

@@ -63,9 +63,8 @@ class Labelled:
     def learnable(self) -> tuple[list[RowId], NDArray[np.object_]]:
         """The rows that a model may learn from, and their labels: without those that are in no class."""
         taken = self.merged.is_label
-        return [name for name, is_label in zip(self.ids, taken.tolist(), strict=True) if is_label], self.merged.labels[
-            taken
-        ]
+        ids = [name for name, is_label in zip(self.ids, taken.tolist(), strict=True) if is_label]
+        return ids, self.merged.labels[taken]
 
 
 def collect(context: Context) -> Recorded:
@@ -106,7 +105,7 @@ def record_within(context: Context, connection: Connection, found: Sequence[Anno
             refused.append(f"{each.key}: ids: expected a row that was asked for, got {each.id!r}")
         else:
             answers.append(answer)
-    done = record(connection, answers, overlap=context.settings.overlap)
+    done = record(connection, answers, overlap_of=context.settings.overlap_of)
     done.refused += refused
     for number in list(connection.scalars(select(rounds.c.number).where(rounds.c.state == State.asked))):
         if _is_about(connection, number, answers):

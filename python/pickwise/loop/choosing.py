@@ -10,8 +10,8 @@ import numpy as np
 
 from pickwise.gathering import as_matrix, names_columns, open_embeddings
 from pickwise.loop.models.external import ExternalModel
-from pickwise.pools import is_path_like
-from pickwise.ranking import Request, is_matrix_like
+from pickwise.pools import is_matrix_like, is_path_like
+from pickwise.ranking import Request
 from pickwise.selection import select
 from pickwise.strategies import Auto, BatchBALD, Joint, KCenter, Random, Ranking, Strategy, settled
 from pickwise.strategies.base import as_option
@@ -93,10 +93,7 @@ class Scene:
 
     def settled(self, strategy: Strategy) -> Strategy:
         """Return what a strategy is here; whether there are embeddings is only looked at where that matters."""
-        if not isinstance(strategy, Auto):
-            return strategy
-        chosen: Strategy = settled(strategy, has_embeddings=self.has_embeddings)
-        return chosen
+        return settled(strategy, has_embeddings=self.has_embeddings) if isinstance(strategy, Auto) else strategy
 
     @property
     def has_embeddings(self) -> bool:
@@ -194,7 +191,8 @@ def _of_predictions(
             return None
         options["embeddings"] = scene.embeddings
         if scene.id is None and _are_known_by_position(predictions):
-            rows = len(as_matrix(scene.embeddings, predictions, Request()))
+            options["embeddings"] = as_matrix(scene.embeddings, predictions, Request())
+            rows = len(options["embeddings"])
             places = [name for name in known.labelled if isinstance(name, int) and name < rows]
             options["labelled"] = np.array(places, np.int64) if places else None
     return select(predictions, k, strategy, id=scene.id, **options)

@@ -17,7 +17,7 @@ from pickwise.loop.history import Round, State
 from pickwise.loop.ledger import read_counts
 from pickwise.loop.rounds import advance, change, known_among, plan, read_asks, read_rounds, recall
 from pickwise.loop.schema import rows
-from pickwise.loop.stopping import Standing
+from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
 from pickwise.loop.store import among, get_fact, set_fact
 from pickwise.loop.tables import round_tables
 from pickwise.strategies import Joint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
-    from pickwise.loop.stopping import Criterion
+    from pickwise.loop.settings import Settings
 
 
 def last_round(context: Context, *states: State) -> Round | None:
@@ -35,6 +35,26 @@ def last_round(context: Context, *states: State) -> Round | None:
     with context.store.read() as connection:
         rounds = [each for each in read_rounds(connection) if not states or each.state in states]
     return rounds[-1] if rounds else None
+
+
+def refuse_open(last: Round | None) -> None:
+    """Raise where a round waits for answers."""
+    if last is not None and last.state.is_open:
+        raise RuntimeError(
+            f"round {last.number}: {last.asked - last.answered} of {last.asked} rows have no answer yet; collect() "
+            "fetches answers, close_round() waits for no more"
+        )
+
+
+def reasons(settings: Settings, rounds: int | None, until: Criterion | None) -> tuple[list[Criterion], list[Criterion]]:
+    """List the limits of a project, and the criteria to stop by."""
+    limits: list[Criterion] = [] if rounds is None else [Rounds(rounds)]
+    if settings.budget is not None:
+        limits.append(Budget(settings.budget))
+    criteria = [] if until is None else [until]
+    if settings.until is not None:
+        criteria.append(Criterion.from_dict(settings.until))
+    return limits, criteria
 
 
 def reason_to_stop(
@@ -154,7 +174,7 @@ def as_tasks(context: Context, number: int, asks: Sequence[Any]) -> list[Task]:
             why=each.why,
             data=data,
             suggestions=classes,
-            overlap=context.settings.overlap,
+            overlap=context.settings.overlap_of(each.row),
         )
         for each, name, data, classes in zip(asks, ids, shown, suggested, strict=True)
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from pickwise.annotators.base import Annotation, Task
-from pickwise.annotators.page.source import Answered, Asked, Look, Refused, row_of
+from pickwise.annotators.page.source import Answered, Asked, Changes, Refused, row_of
 from pickwise.loop import answering, training
 from pickwise.loop.carried import shown as shown_rows
 from pickwise.loop.data import open_data
@@ -26,7 +26,7 @@ from pickwise.loop.store import among, get_fact, now
 from pickwise.loop.tables import read_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -78,7 +78,7 @@ class Labelling:
         is_open = self._context.settings.classes is None
         return sorted(names) if is_open else list(names), is_open
 
-    def look(self, since: int | None) -> Look | None:
+    def look(self, since: int | None) -> Changes | None:
         """Tell what has changed since a look; everything if there was none, None if nothing has changed."""
         with self._context.store.read() as connection:
             number = event_number(connection)
@@ -87,22 +87,22 @@ class Labelling:
             touched = None if since is None else _touched(connection, since)
             if touched is None:
                 rounds = [each.number for each in read_rounds(connection) if each.state.awaits_answers]
-                found = [each for each in rounds for each in read_asks(connection, each) if each.state != "recalled"]
+                found = [ask for number in rounds for ask in read_asks(connection, number) if ask.state != "recalled"]
             else:
                 found = list(connection.execute(select(asks).where(among(connection, asks.c.row, touched))))
-            heard = _heard(connection, found, touched)
-        overlap = self._context.settings.overlap
+            heard = _votes_of(connection, [each.row for each in found] if touched is None else touched)
+        overlap_of = self._context.settings.overlap_of
         asked = [
             Asked(
                 key=task_key(each.round, each.row),
                 round=each.round,
                 rank=each.rank,
-                overlap=overlap,
+                overlap=overlap_of(each.row),
                 answered=frozenset(who for who, event in heard.get(each.row, ()) if event > each.since),
             )
             for each in found
         ]
-        return Look(number=number, whole=touched is None, asked=asked, about=self._where())
+        return Changes(number=number, whole=touched is None, asked=asked, about=self._where())
 
     def tasks(self, keys: Sequence[str]) -> list[Task]:
         """Return tasks with what is to be looked at and what the model suggests; those of unknown keys are left out."""
@@ -121,7 +121,7 @@ class Labelling:
                 why=each.why,
                 data=data,
                 suggestions=classes,
-                overlap=self._context.settings.overlap,
+                overlap=self._context.settings.overlap_of(each.row),
             )
             for each, name, data, classes in zip(found, ids, shown, suggested, strict=True)
         }
@@ -174,7 +174,7 @@ class Labelling:
     def _record(self, connection: Connection, answers: Sequence[Given]) -> list[Refused | None]:
         """Record those answers that there is room for."""
         keys = [_event_key(each) for each in answers]
-        room = _Room(connection, answers, self._context.settings.overlap)
+        room = _Room(connection, answers, self._context.settings.overlap_of)
         known = set(connection.scalars(select(events.c.key).where(among(connection, events.c.key, keys))))
         repeated = Refused("it was recorded before", is_known=True)
         outcomes = [repeated if key in known else room.refusal(each) for key, each in zip(keys, answers, strict=True)]
@@ -286,8 +286,8 @@ def _event_key(given: Given) -> str:
 class _Room:
     """Which rows have room for one more answer."""
 
-    def __init__(self, connection: Connection, answers: Sequence[Given], overlap: int) -> None:
-        self._overlap = overlap
+    def __init__(self, connection: Connection, answers: Sequence[Given], overlap_of: Callable[[str], int]) -> None:
+        self._overlap_of = overlap_of
         found = _asks_of(connection, [each.item for each in answers])
         self._since = {(each.round, each.row): each.since for each in found}
         heard = _votes_of(connection, [each.row for each in found])
@@ -305,7 +305,7 @@ class _Room:
         if given.kind == "withdrawn":
             heard.discard(given.annotator)
             return None
-        if given.annotator not in heard and len(heard) >= self._overlap:
+        if given.annotator not in heard and len(heard) >= self._overlap_of(place[1]):
             return Refused("others have answered this row by now; this answer was not saved", is_taken=True)
         heard.add(given.annotator)
         return None
@@ -317,13 +317,6 @@ def _touched(connection: Connection, since: int) -> list[str] | None:
     if any(each.kind in _OF_ROUNDS for each in found):
         return None
     return list(dict.fromkeys(each.row for each in found if each.row is not None))
-
-
-def _heard(
-    connection: Connection, found: Sequence[Any], touched: Sequence[str] | None
-) -> Mapping[str, list[tuple[str, int]]]:
-    rows = touched if touched is not None else [each.row for each in found]
-    return _votes_of(connection, rows)
 
 
 def _votes_of(connection: Connection, rows: Sequence[str]) -> Mapping[str, list[tuple[str, int]]]:

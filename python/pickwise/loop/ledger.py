@@ -18,7 +18,7 @@ from pickwise.loop.schema import asks, counts, events, rows, votes
 from pickwise.loop.store import among, now, write_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Insert, Table
 
@@ -92,7 +92,9 @@ def log(
     return True
 
 
-def record(connection: Connection, answers: Iterable[Answer], *, overlap: int, held_out: bool = False) -> Recorded:
+def record(
+    connection: Connection, answers: Iterable[Answer], *, overlap_of: Callable[[str], int], held_out: bool = False
+) -> Recorded:
     """Record answers, in their order.
 
     Parameters
@@ -100,8 +102,8 @@ def record(connection: Connection, answers: Iterable[Answer], *, overlap: int, h
     connection : Connection
         In a `Store.write` transaction.
     answers : iterable of Answer
-    overlap : int
-        How many answers a row needs.
+    overlap_of : callable
+        Tells how many answers a row needs, as `Settings.overlap_of`.
     held_out : bool
         Whether their rows are for evaluation alone; rows that are known stay what they are.
 
@@ -117,7 +119,7 @@ def record(connection: Connection, answers: Iterable[Answer], *, overlap: int, h
             fresh = _log(connection, some, at, done)
             if fresh:
                 first = event_number(connection) - len(fresh) + 1
-                _Standing(connection, fresh, overlap, held_out).apply(first, done)
+                _Standing(connection, fresh, overlap_of, held_out).apply(first, done)
     return done
 
 
@@ -165,10 +167,12 @@ def _log(connection: Connection, answers: Sequence[Answer], at: float, done: Rec
 class _Standing:
     """What holds of the rows that some answers are about, and what comes of the answers."""
 
-    def __init__(self, connection: Connection, answers: Sequence[Answer], overlap: int, held_out: bool) -> None:
+    def __init__(
+        self, connection: Connection, answers: Sequence[Answer], overlap_of: Callable[[str], int], held_out: bool
+    ) -> None:
         self._connection = connection
         self._answers = answers
-        self._overlap = overlap
+        self._overlap_of = overlap_of
         about = list(dict.fromkeys(answer.row for answer in answers))
         self._rows = {
             row: bool(is_held_out)
@@ -254,7 +258,7 @@ class _Standing:
         changes = []
         for number, row, since, state in found:
             answers = sum(event > since and _standing(answer) for answer, event in self._votes.get(row, {}).values())
-            now_is = "done" if answers >= self._overlap else "open"
+            now_is = "done" if answers >= self._overlap_of(row) else "open"
             if now_is != state:
                 changes.append({"n": number, "r": row, "s": now_is})
                 self._delta[f"done:{number}"] += 1 if now_is == "done" else -1

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pickwise.loop import answering, changing, driving, seeding, training
 from pickwise.loop.driving import last_round
-from pickwise.loop.history import Round, State, best_round
+from pickwise.loop.history import Round, State
 from pickwise.loop.hooks import run_hooks
 from pickwise.loop.joined import JoinedProject
 from pickwise.loop.making import Objects, join, make, reopen
 from pickwise.loop.models.external import ExternalModel
-from pickwise.loop.stopping import Budget, Criterion, Rounds
 from pickwise.loop.store import set_fact
 from pickwise.options import as_count
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pickwise.loop.hooks import Hook
     from pickwise.loop.ledger import Recorded
     from pickwise.loop.models.base import LoopModel
+    from pickwise.loop.stopping import Criterion
     from pickwise.strategies import Strategy
 
 
@@ -82,6 +82,7 @@ class Project(JoinedProject):
         embeddings: Any = None,
         evaluation: Any = None,
         overlap: int = 1,
+        overlap_share: float = 1.0,
         merge: str | None = None,
         metric: str | None = None,
         seed: int = 0,
@@ -127,8 +128,8 @@ class Project(JoinedProject):
         evaluation : (X, y), optional
             Rows outside of the pool to measure models on; passed to `open` again. Rows of the pool are held out by
             `hold_out`.
-        overlap : int
-            Annotators who answer each row.
+        overlap, overlap_share : int and float
+            Annotators who answer each row, and the share of rows that this holds for: one answers each of the others.
         merge : {"majority", "dawid_skene", "crowdlab"}, optional
             How their answers become one label; "majority", and the median in regression. "crowdlab" fits an estimator
             five times more for each state of the labels, as `label_quality` does.
@@ -168,6 +169,7 @@ class Project(JoinedProject):
             "budget": budget,
             "until": until,
             "overlap": overlap,
+            "overlap_share": overlap_share,
             "merge": merge,
             "metric": metric,
             "seed": seed,
@@ -293,7 +295,7 @@ class Project(JoinedProject):
         context, last = self._context, last_round(self._context)
         if last is not None and last.state is State.planned:
             return driving.push(context, last.number)
-        self._refuse_open(last)
+        driving.refuse_open(last)
         wanted = context.settings.batch_size if k is None else as_count(k, "k", least=1)
         left = self.status().budget_left
         room = wanted if left is None else min(wanted, left)
@@ -312,7 +314,7 @@ class Project(JoinedProject):
         -------
         list of Task
         """
-        self._refuse_open(last_round(self._context))
+        driving.refuse_open(last_round(self._context))
         return driving.begin_again(self._context, ids)
 
     def label_quality(self) -> dict[RowId, float]:
@@ -434,13 +436,7 @@ class Project(JoinedProject):
         str
             Why it has stopped: a criterion, the end of the pool, or answers that are waited for.
         """
-        settings = self.settings
-        criteria = [] if until is None else [until]
-        if settings.until is not None:
-            criteria.append(Criterion.from_dict(settings.until))
-        limits: list[Criterion] = [] if rounds is None else [Rounds(rounds)]
-        if settings.budget is not None:
-            limits.append(Budget(settings.budget))
+        limits, criteria = driving.reasons(self.settings, rounds, until)
         began = time.monotonic()
         while (why := driving.reason_to_stop(self._context, limits, criteria, time.monotonic() - began)) is None:
             if self.step() is None:
@@ -476,7 +472,7 @@ class Project(JoinedProject):
         TypeError, ValueError
             If ids are of another type, or rows that are known by their positions would be others.
         """
-        self._refuse_open(last_round(self._context))
+        driving.refuse_open(last_round(self._context))
         return changing.replace_pool(self._context, pool, ids=ids, embeddings=embeddings)
 
     def promote(self, number: int | None = None) -> str:
@@ -492,22 +488,8 @@ class Project(JoinedProject):
         str
             The name of the model.
         """
-        rounds = [each for each in self.history() if each.model is not None]
-        if number is None:
-            if not rounds:
-                raise ValueError("promote: expected a model that has learnt, got none; fit() one first")
-            number = (best_round(rounds, self.settings.metric) or rounds[-1]).number
-        name = f"round-{number:04}"
-        self._context.models.promote(name)
-        return name
+        return training.promote(self._context, number)
 
     def rollback(self) -> str:
         """Deploy the model again that was deployed before this one, and return its name."""
         return self._context.models.rollback()
-
-    def _refuse_open(self, last: Round | None) -> None:
-        if last is not None and last.state.is_open:
-            raise RuntimeError(
-                f"round {last.number}: {last.asked - last.answered} of {last.asked} rows have no answer yet; collect() "
-                "fetches answers, close_round() waits for no more"
-            )

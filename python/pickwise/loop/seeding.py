@@ -39,7 +39,7 @@ def seed(context: Context, labels: Any, *, held_out: bool) -> Recorded:
             for row, text in texts.items()
             if holds.get(row) != text
         )
-        done = record(connection, answers, overlap=context.settings.overlap, held_out=held_out)
+        done = record(connection, answers, overlap_of=context.settings.overlap_of, held_out=held_out)
         done.repeated += len(texts) - done.new
         if held_out:
             set_fact(connection, "holds_out", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from contextlib import suppress
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pickwise.options import as_count, one_of
+from pickwise.options import as_count, as_number, one_of
 from pickwise.strategies import resolve
 from pickwise.strategies.base import as_option, from_option
 
@@ -36,6 +37,8 @@ class Settings:
 
     Attributes
     ----------
+    overlap, overlap_share : int and float
+        How many people answer a row, and which share of the rows; one of them answers each of the others.
     pool, embeddings : str or None
         Paths, globs or URLs; None where they are handed over as objects whenever the project is opened.
     model : dict or None
@@ -57,6 +60,7 @@ class Settings:
     batch_size: int = 100
     budget: int | None = None
     overlap: int = 1
+    overlap_share: float = 1.0
     merge: Merge = "majority"
     metric: str = "accuracy"
     seed: int = 0
@@ -77,6 +81,14 @@ class Settings:
         one_of(self.metric, "metric", METRICS[self.task])
         for name in ("batch_size", "overlap"):
             as_count(getattr(self, name), name, least=1)
+        object.__setattr__(self, "overlap_share", as_number(self.overlap_share, "overlap_share"))
+        if not 0 < self.overlap_share <= 1:
+            raise ValueError(f"overlap_share: expected a share above 0, and at most 1, got {self.overlap_share}")
+        if self.overlap_share < 1 and self.overlap == 1:
+            raise ValueError(
+                f"overlap_share: expected an overlap of at least 2 for a share of {self.overlap_share}, got 1, by which "
+                "each row is answered once"
+            )
         as_count(self.seed, "seed", least=0)
         if self.budget is not None:
             as_count(self.budget, "budget", least=1)
@@ -91,6 +103,28 @@ class Settings:
                 "database: expected a URL without a password, which would be written to project.toml; leave it out and "
                 "set PGPASSWORD, or use ~/.pgpass"
             )
+
+    def overlap_of(self, row: str) -> int:
+        """Return how many people answer a row.
+
+        Whether it falls into the share is drawn by a hash of the seed and the row, so that it is the same for all who
+        ask, in every process and round. A larger share has the rows of a smaller one, and more.
+
+        Parameters
+        ----------
+        row : str
+            Its id, as the tables have it.
+
+        Examples
+        --------
+        >>> settings = Settings(name="reviews", overlap=3, overlap_share=0.2)
+        >>> [settings.overlap_of(str(row)) for row in range(12)]
+        [1, 1, 1, 1, 1, 3, 1, 1, 3, 1, 1, 3]
+        """
+        if self.overlap_share == 1:
+            return self.overlap
+        drawn = hashlib.blake2b(f"overlap {self.seed} {row}".encode(), digest_size=8).digest()
+        return self.overlap if int.from_bytes(drawn) < self.overlap_share * 2**64 else 1
 
     def shown(self) -> dict[str, Any]:
         """Return the settings as TOML and JSON can hold them; those that were not set are left out."""

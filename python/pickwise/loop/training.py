@@ -251,6 +251,19 @@ def prune(context: Context) -> None:
     context.models.prune({f"round-{number:04}" for number in kept})
 
 
+def promote(context: Context, number: int | None) -> str:
+    """Deploy the model of a round, the best one unless it is named, and return its name."""
+    if number is None:
+        with context.store.read() as connection:
+            trained = [each for each in read_rounds(connection) if each.model is not None]
+        if not trained:
+            raise ValueError("promote: expected a model that has learnt, got none; fit() one first")
+        number = (best_round(trained, context.settings.metric) or trained[-1]).number
+    name = f"round-{number:04}"
+    context.models.promote(name)
+    return name
+
+
 def _finish(context: Context, number: int, measured: Measured, **values: Any) -> None:
     """Note that a round is trained, or trained anew."""
     values |= vars(measured)

@@ -10,15 +10,16 @@ from pickwise.arrays import is_array_like
 from pickwise.options import one_of
 from pickwise.pools.base import Chunk, Part, Pool
 from pickwise.pools.paths import PathLike, find_files, is_alone, is_path_like
+from pickwise.pools.records import is_frame, is_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pickwise.pools.files import OnFileError
     from pickwise.pools.filters import Filter
     from pickwise.pools.members import WantedMembers
 
-__all__ = ["Chunk", "Part", "PathLike", "Pool", "is_path_like", "open_pool"]
+__all__ = ["Chunk", "Part", "PathLike", "Pool", "is_matrix_like", "is_path_like", "open_pool"]
 
 
 def open_pool(
@@ -85,7 +86,6 @@ def open_pool(
         return SideBySide([open_pool(member, **options) for member in pool])
     if is_path_like(pool):
         return _open_files(pool, probabilities, id, condition, on_file_error, committee=committee)
-    from pickwise.pools.records import is_table
 
     if is_table(pool):
         from pickwise.pools.table import TablePool
@@ -99,9 +99,23 @@ def open_pool(
     raise TypeError(f"pool: expected a path, a table or an iterable of chunks, got {type(pool).__name__}")
 
 
+def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str | None) -> bool:  # noqa: A002
+    """Tell a matrix in memory from a pool with columns to choose, or one that is read chunk by chunk."""
+    if is_table(pool):
+        # A frame whose columns are all of one type has nothing to choose from, and may lie in memory as a matrix.
+        return probabilities is None and id is None and is_frame(pool) and len(set(pool.dtypes)) == 1
+    if not is_array_like(pool) or is_path_like(pool):
+        return False
+    if isinstance(pool, (list, tuple)) and any(isinstance(member, Pool) for member in pool):
+        return False
+    for name, value in (("probabilities", probabilities), ("id", id)):
+        if value is not None:
+            raise TypeError(f"{name}={value!r} names columns, but a {type(pool).__name__} has none")
+    return True
+
+
 def is_list_of_pools(pool: Any) -> bool:
     """Whether a committee has its members in pools of their own: files, tables, or pools that are open."""
-    from pickwise.pools.records import is_table
 
     if not isinstance(pool, (list, tuple)) or not pool:
         return False

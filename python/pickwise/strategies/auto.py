@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pickwise.strategies.base import Ranking, ranking_of
+from pickwise.strategies.base import Ranking, Strategy, ranking_of
 from pickwise.strategies.herding import UncertaintyHerding
 from pickwise.strategies.joint import Joint, Scored
 from pickwise.strategies.stochastic import PowerSampling
@@ -131,6 +131,6 @@ class _Sharpened(Auto):
     sharpness: float = 0.0
 
 
-def settled(strategy: Any, *, has_embeddings: bool) -> Any:
+def settled(strategy: Strategy, *, has_embeddings: bool) -> Strategy:
     """Return the strategy, or what it is where there are no embeddings."""
     return strategy.without_embeddings if isinstance(strategy, Auto) and not has_embeddings else strategy

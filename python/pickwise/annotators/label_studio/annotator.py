@@ -167,8 +167,11 @@ class LabelStudioAnnotator:
                     f"project: {project.title!r} has a task {task.key!r} about row {row!r}, not {task.id!r}; "
                     "it is that of another pickwise project"
                 )
-        project.ask_of(max((task.overlap for task in ranked), default=1))
+        people = {task.key: task.overlap for task in ranked}
+        project.ask_of(min(people.values(), default=1))
         project.add({key: body for key, body in laid_out.items() if key not in there})
+        if len(set(people.values())) > 1:
+            project.ask_each(people)
         project.suggest((there[task.key], prediction_json(task, project.config)) for task in known)
 
     def poll(self, cursor: str | None) -> tuple[Sequence[Annotation], str | None]:

@@ -4,9 +4,3 @@ It knows no projects: what it asks and where answers go is a `Source`. Each of i
 decides who may ask, `bodies` what a request may say, `leases` who gets which row, `writing` how answers become durable,
 `feed` how the queue follows the project, `media` which files are shown, and `shown` how.
 """
-
-from __future__ import annotations
-
-from pickwise.annotators.page.source import Asked, Given, Look, Source
-
-__all__ = ["Asked", "Given", "Look", "Source"]

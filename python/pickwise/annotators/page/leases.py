@@ -157,19 +157,17 @@ class Leases:
                 for holder in [each for each in entry.lent if each.annotator == annotator]:
                     del entry.lent[holder]
 
-    def withdraw(self, key: str, holder: Holder) -> bool:
-        """Note that an answer was taken back, and lend the row to who has given it; False for an unknown one.
+    def withdraw(self, key: str, holder: Holder) -> None:
+        """Note that an answer was taken back, and lend the row to who has given it.
 
         It is lent to nobody if others have it by now, as where that answer had never been saved.
         """
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None:
-                return False
-            self._answer(entry, entry.answered - {holder.annotator})
-            entry.said[holder.annotator] = False, self._clock()
-            self._renew(key, holder, self._clock())
-            return True
+            if entry is not None:
+                self._answer(entry, entry.answered - {holder.annotator})
+                entry.said[holder.annotator] = False, self._clock()
+                self._renew(key, holder, self._clock())
 
     def __contains__(self, key: object) -> bool:
         with self._lock:

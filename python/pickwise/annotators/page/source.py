@@ -35,8 +35,8 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What has changed since the last look.
+class Changes:
+    """What has changed since a look.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Source(Protocol):
     def classes(self) -> tuple[Sequence[str], bool]:
         """Return the names of the classes, and whether others may come."""
 
-    def look(self, since: int | None) -> Look | None:
+    def look(self, since: int | None) -> Changes | None:
         """Tell what has changed since a look; everything if there was none, None if nothing has changed."""
 
     def tasks(self, keys: Sequence[str]) -> list[Task]:
@@ -128,6 +128,3 @@ def row_of(key: str) -> tuple[int, str] | None:
     number, slash, row = key.partition("/")
     is_number = number.isascii() and number.isdigit() and len(number) < 9
     return (int(number), row) if slash and is_number else None
-
-
-__all__ = ["Answered", "Asked", "Given", "Look", "Refused", "Source", "row_of"]
