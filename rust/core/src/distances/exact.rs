@@ -186,6 +186,24 @@ impl Best {
     }
 }
 
+/// Eight sums over so many vectors, to which `$add` adds one: those of a run by
+/// themselves, and in the end the lanes of each. A macro, as closures are not always
+/// inlined, and then do not have the instructions of the level.
+macro_rules! summed {
+    ($vectors:expr, |$vector:ident, $sum:ident| $add:block) => {{
+        let zero = V::new(0.0);
+        let mut total = [zero; 8];
+        for run in (0..$vectors).step_by(RUN) {
+            let mut $sum = [zero; 8];
+            for $vector in run..$vectors.min(run + RUN) $add
+            for i in 0..8 {
+                total[i] = total[i].add($sum[i]);
+            }
+        }
+        butterfly(total)
+    }};
+}
+
 /// Squared distances of two rows to four centres, or their products if not `APART`: of
 /// the first row, then the second.
 ///
@@ -199,30 +217,21 @@ pub(super) unsafe fn tile<V: Lanes<Elem = f64>, const APART: bool>(
 ) -> V {
     // SAFETY: the caller's promise.
     unsafe {
-        let zero = V::new(0.0);
-        let mut total = [zero; 8];
-        for run in (0..vectors).step_by(RUN) {
-            let mut sum = [zero; 8];
-            for vector in run..vectors.min(run + RUN) {
-                let x = V::load(rows[0].add(8 * vector));
-                let y = V::load(rows[1].add(8 * vector));
-                for i in 0..4 {
-                    let c = V::load(centres[i].add(8 * vector));
-                    if APART {
-                        let (d, e) = (x.sub(c), y.sub(c));
-                        sum[i] = d.fma(d, sum[i]);
-                        sum[i + 4] = e.fma(e, sum[i + 4]);
-                    } else {
-                        sum[i] = x.fma(c, sum[i]);
-                        sum[i + 4] = y.fma(c, sum[i + 4]);
-                    }
+        summed!(vectors, |vector, sum| {
+            let x = V::load(rows[0].add(8 * vector));
+            let y = V::load(rows[1].add(8 * vector));
+            for i in 0..4 {
+                let c = V::load(centres[i].add(8 * vector));
+                if APART {
+                    let (d, e) = (x.sub(c), y.sub(c));
+                    sum[i] = d.fma(d, sum[i]);
+                    sum[i + 4] = e.fma(e, sum[i + 4]);
+                } else {
+                    sum[i] = x.fma(c, sum[i]);
+                    sum[i + 4] = y.fma(c, sum[i + 4]);
                 }
             }
-            for i in 0..8 {
-                total[i] = total[i].add(sum[i]);
-            }
-        }
-        butterfly(total)
+        })
     }
 }
 
@@ -238,31 +247,19 @@ unsafe fn octet<V: Lanes<Elem = f64>>(
 ) -> V {
     // SAFETY: the caller's promise.
     unsafe {
-        let zero = V::new(0.0);
-        let mut total = [zero; 8];
-        for run in (0..vectors).step_by(RUN) {
-            let mut sum = [zero; 8];
-            for vector in run..vectors.min(run + RUN) {
-                let c = V::load(point.add(8 * vector));
-                for i in 0..8 {
-                    let d = V::load(rows[i].add(8 * vector)).sub(c);
-                    sum[i] = d.fma(d, sum[i]);
-                }
-            }
+        summed!(vectors, |vector, sum| {
+            let c = V::load(point.add(8 * vector));
             for i in 0..8 {
-                total[i] = total[i].add(sum[i]);
+                let d = V::load(rows[i].add(8 * vector)).sub(c);
+                sum[i] = d.fma(d, sum[i]);
             }
-        }
-        butterfly(total)
+        })
     }
 }
 
 /// The sum of the lanes of each of eight vectors.
-///
-/// # Safety
-/// The CPU must have the level.
 #[inline(always)]
-unsafe fn butterfly<V: Lanes<Elem = f64>>(mut total: [V; 8]) -> V {
+fn butterfly<V: Lanes<Elem = f64>>(mut total: [V; 8]) -> V {
     for i in 0..4 {
         let (a, b) = total[i].deal::<4>(total[i + 4]);
         total[i] = a.add(b);
