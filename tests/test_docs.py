@@ -14,7 +14,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-USED = ["jinja2", "matplotlib", "pandas", "polars", "pyarrow", "scipy", "skops", "sklearn", "sqlalchemy", "typer"]
+USED = [
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "scipy",
+    "skops",
+    "sklearn",
+    "sqlalchemy",
+    "starlette",
+    "typer",
+    "uvicorn",
+]
 
 
 @pytest.fixture

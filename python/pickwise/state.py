@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _KINDS = {"position": "no ids", "integer": "integer ids", "string": "string ids"}
 
 
-class State:
+class State(ABC):
     """The part of a reducer that is about rows of any kind.
 
     Attributes
@@ -41,13 +42,13 @@ class State:
         self._columns: Any = None
 
     @property
+    @abstractmethod
     def rows(self) -> int:
         """How many rows were taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_bytes(self) -> bytes:
         """Return all of the state, options included, for `from_bytes` on any machine."""
-        raise NotImplementedError
 
     def about(self) -> dict[str, Any]:
         """Tell what a state must have in common with this one to be gone on with, as JSON can hold it."""
@@ -72,7 +73,8 @@ class State:
             )
 
     def _described(self, columns: Any) -> str:
-        raise NotImplementedError
+        """Say what all chunks must have in common, for messages."""
+        return str(columns)
 
     def _refuse_unlike(self, other: object, **options: str) -> None:
         """Refuse to be merged with what is asked for something else; options are by their attributes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,9 +81,9 @@ class Embedded(State):
         self._count += len(out)
         self._skipped += int((out == _INVALID).sum())
 
+    @abstractmethod
     def _make_of(self, matrix: NDArray[Any]) -> Any:
         """Say what all chunks must have in common."""
-        raise NotImplementedError
 
     def _left_out(
         self, part: Part, exclude: NDArray[np.uint8] | None, name: str, locate: Callable[[int], str] | None

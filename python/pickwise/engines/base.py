@@ -129,5 +129,10 @@ class Engine(ABC):
             As in `pickwise.select`.
         skip_failed : bool
             As in `reduce`.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless the engine says that it `is_exact`; no other is asked.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"cover: {type(self).__name__} picks no rows by itself, so it must not be is_exact")

@@ -95,7 +95,7 @@ class Asked(LoopModel):
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Predict rows."""
         with self._clock("predicting"):
-            return self._model.rank(self._take(X))
+            return self._predict_proba(X)
 
     @property
     def can_committee(self) -> bool:
@@ -108,11 +108,11 @@ class Asked(LoopModel):
         with self._clock("predicting"):
             return self._model.committee.predict_committee(self._take(X))
 
-    def _fit(self, *_: Any) -> None:
-        raise NotImplementedError
+    def _predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        return self._model.rank(self._take(X))
 
-    def _predict_proba(self, *_: Any) -> Any:
-        raise NotImplementedError
+    def _fit(self, *_: Any) -> None:
+        raise TypeError("fit: a simulated model learns within its run")
 
 
 def as_learner(model: Any, rows: int, classes: NDArray[Any]) -> Learner:

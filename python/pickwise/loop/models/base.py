@@ -289,6 +289,7 @@ class LoopModel(ABC):
     @abstractmethod
     def _predict_proba(self, X: Any) -> Any: ...
 
+    # Of models that say they can: others are refused before it comes to these.
     def _predict(self, X: Any) -> Any:
         raise NotImplementedError
 
