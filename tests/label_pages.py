@@ -8,8 +8,17 @@ from contextlib import contextmanager
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
+import pytest
+
+pytest.importorskip("httpx")
+pytest.importorskip("pandas")
+pytest.importorskip("sklearn")
+pytest.importorskip("sqlalchemy")
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+import httpx
 import sqlalchemy as sa
 
 import pickwise as pw
@@ -91,6 +100,13 @@ class Person:
 
     def undo(self, item):
         return self.post("/api/undo", session=self.session, item=item, key=secrets.token_hex(8))
+
+
+@pytest.fixture(autouse=True)
+def all_leave():
+    """Everybody leaves after each test of a module that names this."""
+    yield
+    Person.leave()
 
 
 def wait_for(what, seconds=10):

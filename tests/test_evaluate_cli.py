@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
-import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import pickwise as pw
-from pickwise import cli
+from command_line import run_command
 
 for module in ("typer", "sqlalchemy", "pandas", "jinja2", "matplotlib"):
     pytest.importorskip(module)
@@ -25,6 +21,7 @@ datasets = pytest.importorskip("sklearn.datasets")
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import SimpleNamespace
 
 X, Y = datasets.make_classification(160, 4, n_informative=3, n_redundant=0, n_classes=3, random_state=0)
 NAMES = np.array(["cat", "dog", "ox"])[Y]
@@ -44,17 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> SimpleNamespace:
-    """Run the command in this process, which is much faster."""
-    out, err = io.StringIO(), io.StringIO()
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["pickwise", "simulate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    signal.signal(signal.SIGTERM, before)
-    assert (ended.value.code or 0) == code, err.getvalue()
-    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+    return run_command(folder, "simulate", *arguments, code=code)
 
 
 def curves(folder: Path) -> list[dict[str, str]]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import itertools
-import signal
-import sys
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,10 +21,13 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
 import pickwise as pw
-from pickwise import cli
+from command_line import run_command
 from pickwise.evaluate import runs as simulated_runs
 from pickwise.evaluate.suite import BUILTIN, Suite, run_suite
 from pickwise.evaluate.suite_dataset import SuiteDataset
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
 
 BENCH = Path(__file__).resolve().parents[1] / "benches" / "label_savings" / "suite.toml"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -90,17 +89,7 @@ def same(one, other):
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> SimpleNamespace:
-    """Run the command in this process, which is much faster."""
-    out, err = io.StringIO(), io.StringIO()
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["pickwise", "bench-suite", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    signal.signal(signal.SIGTERM, before)
-    assert (ended.value.code or 0) == code, err.getvalue()
-    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+    return run_command(folder, "bench-suite", *arguments, code=code)
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -110,6 +99,16 @@ def lines(path: Path) -> list[dict[str, str]]:
 
 def kept(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.glob("*/runs/*.json")}
+
+
+def replacing(*cases):
+    """Try each case: what of a suite is replaced by what, the kind of error that it makes, and what that tells."""
+    return pytest.mark.parametrize(("old", "new", "kind", "told"), cases)
+
+
+def replaced(text, old, new):
+    assert old in text
+    return text.replace(old, new)
 
 
 class TestResults:
@@ -268,44 +267,41 @@ class TestGoingOn:
 class TestRefusals:
     """Before any run, naming the dataset and the key."""
 
-    @pytest.mark.parametrize(
-        ("old", "new", "kind", "told"),
-        [
-            ("seeds = 2", "sedes = 2", ValueError, r"suite.toml: sedes: expected no such key; did you mean 'seeds'\?"),
-            ("seeds = 2", "seeds = 0", ValueError, "seeds: expected at least 1, got 0"),
-            ("seeds = 2", 'seeds = "2"', TypeError, "seeds: expected an integer, got '2'"),
-            ("seeds = 2", "seeds = [", ValueError, "suite.toml: not TOML"),
-            ('["margin", "random", "k_center"]', '"margin"', TypeError, "strategies: expected a list, got 'margin'"),
-            ('"margin", "random"', '"margin", 3', TypeError, "strategies: expected a list of names"),
-            ('"margin", "random"', '"margin", "margin"', ValueError, "strategies: expected one or more, each of them"),
-            ("[[dataset]]", "[dataset]", TypeError, r"dataset: expected a list, .*begins with \[\[dataset\]\]"),
-            ('name = "sphere"', "", ValueError, "dataset 1: name: expected one, got none"),
-            ('name = "sphere"', "name = 4", TypeError, "dataset 1: name: expected text, got 4"),
-            ('name = "sphere"', 'name = "a/b"', ValueError, "dataset 'a/b': name: expected letters, digits"),
-            ("batch_size = 10", "batchsize = 10", ValueError, "dataset 'sphere': batchsize: .*mean 'batch_size'"),
-            ("batch_size = 10", "", ValueError, "dataset 'sphere': batch_size: expected one, got none"),
-            ("batch_size = 10", "batch_size = 1.5", TypeError, "dataset 'sphere': batch_size: expected an integer"),
-            ("budget = 28", "budget = true", TypeError, "dataset 'sphere': budget: expected an integer, got True"),
-            ("initial = 8", "initial = -8", ValueError, "dataset 'sphere': initial: expected at least 1, got -8"),
-            ('scale = "unit"', 'scale = "log"', ValueError, "dataset 'sphere': scale: expected 'unit' or 'standard'"),
-            ('split = "part"', "split = 1", TypeError, "dataset 'sphere': split: expected text, got 1"),
-            ('split = "part"', "", ValueError, "dataset 'sphere': test: expected either split or test"),
-            ('split = "part"', 'split = "part"\ntest = 3', ValueError, "test: expected either split or test"),
-            ('split = "part"', "test = 1.5", ValueError, "test: expected how many rows, or a share"),
-            ('split = "part"', 'test = "3"', TypeError, "test: expected a number, got '3'"),
-            ('file = "sphere.npz"', "", ValueError, "dataset 'sphere': file: expected either a file or a loader"),
-            ('file = "sphere.npz"', 'loader = "sklearn.datasets.load_wine"', ValueError, "split: expected a file"),
-            ("parameters = { C = 10 }", "parameters = 10", TypeError, "parameters: expected a table"),
-            ("levels = [0.5, 0.6]", "levels = 0.5", TypeError, "dataset 'sphere': levels: expected a list"),
-            ("levels = [0.5, 0.6]", "levels = [85]", ValueError, "levels: expected accuracies above 0, at most 1"),
-            ("levels = [0.5, 0.6]", 'levels = ["high"]', TypeError, "levels: expected a number, got 'high'"),
-            ("levels = [0.5, 0.6]", "levels = [0.5, 0.5]", ValueError, "levels: expected each once"),
-        ],
+    @replacing(
+        ("seeds = 2", "sedes = 2", ValueError, r"suite.toml: sedes: expected no such key; did you mean 'seeds'\?"),
+        ("seeds = 2", "seeds = 0", ValueError, "seeds: expected at least 1, got 0"),
+        ("seeds = 2", 'seeds = "2"', TypeError, "seeds: expected an integer, got '2'"),
+        ("seeds = 2", "seeds = [", ValueError, "suite.toml: not TOML"),
+        ('["margin", "random", "k_center"]', '"margin"', TypeError, "strategies: expected a list, got 'margin'"),
+        ('"margin", "random"', '"margin", 3', TypeError, "strategies: expected a list of names"),
+        ('"margin", "random"', '"margin", "margin"', ValueError, "strategies: expected one or more, each of them"),
+        ("[[dataset]]", "[dataset]", TypeError, r"dataset: expected a list, .*begins with \[\[dataset\]\]"),
+        ('name = "sphere"', "", ValueError, "dataset 1: name: expected one, got none"),
+        ('name = "sphere"', "name = 4", TypeError, "dataset 1: name: expected text, got 4"),
+        ('name = "sphere"', 'name = "a/b"', ValueError, "dataset 'a/b': name: expected letters, digits"),
+        ("batch_size = 10", "batchsize = 10", ValueError, "dataset 'sphere': batchsize: .*mean 'batch_size'"),
+        ("batch_size = 10", "", ValueError, "dataset 'sphere': batch_size: expected one, got none"),
+        ("batch_size = 10", "batch_size = 1.5", TypeError, "dataset 'sphere': batch_size: expected an integer"),
+        ("budget = 28", "budget = true", TypeError, "dataset 'sphere': budget: expected an integer, got True"),
+        ("initial = 8", "initial = -8", ValueError, "dataset 'sphere': initial: expected at least 1, got -8"),
+        ('scale = "unit"', 'scale = "log"', ValueError, "dataset 'sphere': scale: expected 'unit' or 'standard'"),
+        ('split = "part"', "split = 1", TypeError, "dataset 'sphere': split: expected text, got 1"),
+        ('split = "part"', "", ValueError, "dataset 'sphere': test: expected either split or test"),
+        ('split = "part"', 'split = "part"\ntest = 3', ValueError, "test: expected either split or test"),
+        ('split = "part"', "test = 1.5", ValueError, "test: expected how many rows, or a share"),
+        ('split = "part"', 'test = "3"', TypeError, "test: expected a number, got '3'"),
+        ('file = "sphere.npz"', "", ValueError, "dataset 'sphere': file: expected either a file or a loader"),
+        ('file = "sphere.npz"', 'loader = "sklearn.datasets.load_wine"', ValueError, "split: expected a file"),
+        ("parameters = { C = 10 }", "parameters = 10", TypeError, "parameters: expected a table"),
+        ("levels = [0.5, 0.6]", "levels = 0.5", TypeError, "dataset 'sphere': levels: expected a list"),
+        ("levels = [0.5, 0.6]", "levels = [85]", ValueError, "levels: expected accuracies above 0, at most 1"),
+        ("levels = [0.5, 0.6]", 'levels = ["high"]', TypeError, "levels: expected a number, got 'high'"),
+        ("levels = [0.5, 0.6]", "levels = [0.5, 0.5]", ValueError, "levels: expected each once"),
     )
     def test_files_that_are_no_suite(self, folder, old, new, kind, told):
-        assert old in HEAD + SPHERE
+        text = replaced(HEAD + SPHERE, old, new)
         with pytest.raises(kind, match=told):
-            read(folder, (HEAD + SPHERE).replace(old, new))
+            read(folder, text)
 
     def test_names_that_come_twice_and_no_datasets(self, folder):
         with pytest.raises(ValueError, match=r"dataset: expected one or more, each of them once, got .*'sphere'"):
@@ -315,38 +311,29 @@ class TestRefusals:
         with pytest.raises(FileNotFoundError):
             Suite.read(folder / "nowhere.toml")
 
-    @pytest.mark.parametrize(
-        ("old", "new", "kind", "told"),
-        [
-            ("columns.npz", "nowhere.npz", FileNotFoundError, r"file: expected 'nowhere.npz' in the folder '.*data'"),
-            (
-                "test = 40",
-                'test = 40\nx = "Z"',
-                ValueError,
-                "x: expected one of the arrays of columns.npz, which are X",
-            ),
-            ("test = 40", 'test = 40\ny = "Z"', ValueError, "y: expected one of the arrays of columns.npz"),
-            ("test = 40", 'split = "Z"', ValueError, "split: expected one of the arrays of columns.npz"),
-            ("test = 40", 'split = "y"', ValueError, r"split: expected 0 for rows of the pool .*got \[0, 1, 2\]"),
-            ("test = 40", 'split = "X"', ValueError, r"split: expected one number for each of 160 rows"),
-            ("test = 40", 'test = 40\nx = "y"', ValueError, r"x: expected numbers of shape \(rows, features\) in 'y'"),
-            ("test = 40", 'test = 40\ny = "X"', ValueError, "y: expected 160 labels, one for each row"),
-            ("test = 40", "test = 160", ValueError, "test: expected to leave some of 160 rows on both sides"),
-            ("budget = 30", "budget = 300", ValueError, "budget: expected from 10, .* to 120"),
-            ("budget = 30", "budget = 30\ninitial = 40", ValueError, "budget: expected from 40"),
-            ("DecisionTreeClassifier", "Nothing", ValueError, "estimator: expected the dotted name of a class"),
-            ("DecisionTreeClassifier", "DecisionTreeRegressor", TypeError, "model: expected a classifier"),
-            ("sklearn.tree", "nowhere", ImportError, "nowhere"),
-            ("budget = 30", "parameters = { dept = 3 }", TypeError, "parameters: expected those of sklearn.tree"),
-            ('"k_center"]', '"bald"]', TypeError, "model: expected one with members.* for 'bald'"),
-            ('"k_center"]', '"magic"]', ValueError, "strategy: no strategy is called 'magic'"),
-        ],
+    @replacing(
+        ("columns.npz", "nowhere.npz", FileNotFoundError, r"file: expected 'nowhere.npz' in the folder '.*data'"),
+        ("test = 40", 'test = 40\nx = "Z"', ValueError, "x: expected one of the arrays of columns.npz, which are X"),
+        ("test = 40", 'test = 40\ny = "Z"', ValueError, "y: expected one of the arrays of columns.npz"),
+        ("test = 40", 'split = "Z"', ValueError, "split: expected one of the arrays of columns.npz"),
+        ("test = 40", 'split = "y"', ValueError, r"split: expected 0 for rows of the pool .*got \[0, 1, 2\]"),
+        ("test = 40", 'split = "X"', ValueError, r"split: expected one number for each of 160 rows"),
+        ("test = 40", 'test = 40\nx = "y"', ValueError, r"x: expected numbers of shape \(rows, features\) in 'y'"),
+        ("test = 40", 'test = 40\ny = "X"', ValueError, "y: expected 160 labels, one for each row"),
+        ("test = 40", "test = 160", ValueError, "test: expected to leave some of 160 rows on both sides"),
+        ("budget = 30", "budget = 300", ValueError, "budget: expected from 10, .* to 120"),
+        ("budget = 30", "budget = 30\ninitial = 40", ValueError, "budget: expected from 40"),
+        ("DecisionTreeClassifier", "Nothing", ValueError, "estimator: expected the dotted name of a class"),
+        ("DecisionTreeClassifier", "DecisionTreeRegressor", TypeError, "model: expected a classifier"),
+        ("sklearn.tree", "nowhere", ImportError, "nowhere"),
+        ("budget = 30", "parameters = { dept = 3 }", TypeError, "parameters: expected those of sklearn.tree"),
+        ('"k_center"]', '"bald"]', TypeError, "model: expected one with members.* for 'bald'"),
+        ('"k_center"]', '"magic"]', ValueError, "strategy: no strategy is called 'magic'"),
     )
     def test_data_and_protocols_that_do_not_go_together(self, folder, old, new, kind, told):
-        text = HEAD + SPHERE + COLUMNS
-        assert old in text
+        text = replaced(HEAD + SPHERE + COLUMNS, old, new)
         with pytest.raises(kind, match=told) as caught:
-            run_suite(read(folder, text.replace(old, new)), data=folder / "data", folder=folder / "out")
+            run_suite(read(folder, text), data=folder / "data", folder=folder / "out")
         if kind is not ImportError and "k_center" not in old:
             assert "dataset 'columns': " in str(caught.value)
         assert not kept(folder / "out")

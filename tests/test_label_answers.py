@@ -12,27 +12,16 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-pytest.importorskip("httpx")
-pytest.importorskip("pandas")
-pytest.importorskip("sklearn")
-pytest.importorskip("sqlalchemy")
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-
-import httpx
-
+import label_pages
 import pickwise as pw
 from label_pages import CLASSES, Person, created, served, votes, wait_for
 from pickwise.annotators.page.leases import Holder, Leases
 from pickwise.annotators.page.source import Asked
 
+httpx = pytest.importorskip("httpx")
+all_leave = label_pages.all_leave
+
 ANNA, BEN = Holder("anna", "one"), Holder("ben", "two")
-
-
-@pytest.fixture(autouse=True)
-def _all_leave():
-    yield
-    Person.leave()
 
 
 # ---- Leases.

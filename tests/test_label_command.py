@@ -15,26 +15,15 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-pytest.importorskip("httpx")
-pytest.importorskip("pandas")
-pytest.importorskip("sklearn")
-pytest.importorskip("sqlalchemy")
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-
-import httpx
-
+import label_pages
 import pickwise as pw
 from label_pages import Person, created, served, votes, wait_for
 from pickwise.loop import FunctionModel
 from pickwise.loop.page import serve
 from small_project import in_a_child, needs_fork
 
-
-@pytest.fixture(autouse=True)
-def _all_leave():
-    yield
-    Person.leave()
+httpx = pytest.importorskip("httpx")
+all_leave = label_pages.all_leave
 
 
 def test_a_notebook_shows_the_page_and_no_log_the_token(tmp_path) -> None:

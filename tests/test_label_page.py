@@ -9,22 +9,11 @@ from collections import Counter
 
 import pytest
 
-pytest.importorskip("httpx")
-pytest.importorskip("pandas")
-pytest.importorskip("sklearn")
-pytest.importorskip("sqlalchemy")
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-
-import httpx
-
+import label_pages
 from label_pages import CLASSES, XSS, Person, served, wait_for
 
-
-@pytest.fixture(autouse=True)
-def _all_leave():
-    yield
-    Person.leave()
+httpx = pytest.importorskip("httpx")
+all_leave = label_pages.all_leave
 
 
 # ---- Who may ask.

@@ -79,6 +79,28 @@ def test_a_project_is_made_once_with_tasks_in_order_of_rank(server, made):
     assert made(project=again._project.number).connect() == where
 
 
+def test_each_task_is_given_to_as_many_people_as_it_asks_for(server, made):
+    annotator, anna, bob = made(), server.anna, server.bob
+    tasks = [replace(task, overlap=1 + (task.id == 3)) for task in tasks_of([7, 3, 5])]
+    annotator.push(tasks)
+    asked = [(task["data"]["text"], task["overlap"]) for task in server.tasks(annotator)]
+    assert asked == [("text 7", 1), ("text 3", 2), ("text 5", 1)]
+    for task in server.tasks(annotator):
+        anna.answer(task, "ham")
+    assert [task["is_labeled"] for task in server.tasks(annotator)] == [True, False, True]
+    left = bob.call("GET", f"/api/projects/{annotator._project.number}/next")
+    assert left["data"]["text"] == "text 3"
+    bob.answer(left, "spam")
+    assert all(task["is_labeled"] for task in server.tasks(annotator))
+    annotator.push(tasks)  # as where the model has learnt meanwhile
+    annotator.push(tasks_of([8], 2))
+    assert [task["overlap"] for task in server.tasks(annotator)] == [1, 2, 1, 1]
+    # What is asked of two by a project that asks two of each is still asked of one where that is enough.
+    annotator.push(tasks_of([9], 3, overlap=2))
+    annotator.push([replace(task, overlap=1 + (task.id == 11)) for task in tasks_of([10, 11], 4)])
+    assert [task["overlap"] for task in server.tasks(annotator)] == [1, 2, 1, 1, 2, 1, 2]
+
+
 def test_answers_come_back_once_whatever_becomes_of_them(server, made):
     annotator, anna, bob = made(), server.anna, server.bob
     annotator.push(tasks_of([7, 3, 5], overlap=2))

@@ -64,8 +64,12 @@ class Fake:
             return httpx.Response(200, json={"tasks": self._listed(json.loads(request.url.params["query"]))})
         if path == "/api/projects/3/import":
             added = json.loads(request.content)
-            self.tasks += [{**each, "id": len(self.tasks) + n} for n, each in enumerate(added, 1)]
+            self.tasks += [{**each, "id": len(self.tasks) + n, "overlap": 1} for n, each in enumerate(added, 1)]
             return httpx.Response(201, json={"task_count": len(added)})
+        if request.method == "PATCH" and path.startswith("/api/tasks/"):
+            task = next(task for task in self.tasks if task["id"] == int(path.split("/")[3]))
+            task |= json.loads(request.content)
+            return httpx.Response(200, json=task)
         if path == "/api/token/refresh/":
             return httpx.Response(200, json={"access": access_token()})
         raise AssertionError(path)
@@ -187,6 +191,41 @@ def test_an_import_of_which_nothing_is_known_is_looked_for_first(slept, fault, w
     assert server.paths().count("/api/projects/3/import") == 1
     annotator.push(TASKS)
     assert len(server.tasks) == 1
+
+
+def test_tasks_that_some_people_answer_are_mended_by_the_next_push_if_one_was_ended(slept):
+    tasks = [
+        Task(key=f"1/{row}", id=row, round=1, rank=row, score=0.5, data="a", overlap=1 + row % 2) for row in range(4)
+    ]
+    server = Fake()
+    annotator = annotator_of(server)
+
+    def ended(request):
+        if request.method == "PATCH" and any(task["overlap"] > 1 for task in server.tasks):
+            raise KeyboardInterrupt
+        return server(request)
+
+    annotator._client._http = httpx.Client(transport=httpx.MockTransport(ended))
+    with pytest.raises(KeyboardInterrupt):
+        annotator.push(tasks)
+    assert [task["overlap"] for task in server.tasks] == [1, 2, 1, 1]
+    annotator._client._http = httpx.Client(transport=httpx.MockTransport(server))
+    annotator.push(tasks)
+    assert [task["overlap"] for task in server.tasks] == [1, 2, 1, 2]
+    before = len(server.paths())
+    annotator.push(tasks)
+    assert not [path for path in server.paths()[before:] if path.startswith("/api/tasks/1")]
+    server.tasks[1]["overlap"], patched = 1, []
+
+    def deleted(request):
+        if request.method == "PATCH":
+            patched.append(request.url.path)
+            return httpx.Response(404, json={"detail": "No Task matches the given query."})
+        return server(request)
+
+    annotator._client._http = httpx.Client(transport=httpx.MockTransport(deleted))
+    annotator.push(tasks)
+    assert patched == ["/tool/api/tasks/2/"]
 
 
 def test_an_access_token_is_renewed_before_it_ends_and_when_it_is_refused(slept, monkeypatch):

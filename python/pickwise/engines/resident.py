@@ -70,6 +70,10 @@ class Kept(Embedded):
         out = np.concatenate(self._out)
         return Shard(rows.matrix, rows.position, rows.ids, metric=self.strategy.metric, exclude=out != 0)
 
+    def to_bytes(self) -> bytes:
+        """Refuse: it is there so that rows stay where they are."""
+        raise TypeError(f"{type(self).__name__}: its rows are not sent; shard() answers for them")
+
     def snapshot(self) -> Any:
         """Return what `restore` needs to undo all that follows."""
         return len(self._parts), self._count, self._skipped, self._id_kind, self._columns

@@ -86,8 +86,8 @@ class Settings:
             raise ValueError(f"overlap_share: expected a share above 0, and at most 1, got {self.overlap_share}")
         if self.overlap_share < 1 and self.overlap == 1:
             raise ValueError(
-                f"overlap_share: expected an overlap of at least 2 for a share of {self.overlap_share}, got 1, by which "
-                "each row is answered once"
+                f"overlap_share: expected an overlap of at least 2 for a share of {self.overlap_share}, got 1, by "
+                "which each row is answered once"
             )
         as_count(self.seed, "seed", least=0)
         if self.budget is not None:

@@ -116,7 +116,6 @@ def is_matrix_like(pool: Any, probabilities: str | Sequence[str] | None, id: str
 
 def is_list_of_pools(pool: Any) -> bool:
     """Whether a committee has its members in pools of their own: files, tables, or pools that are open."""
-
     if not isinstance(pool, (list, tuple)) or not pool:
         return False
     kinds = (str, os.PathLike, Pool)

@@ -137,8 +137,13 @@ class Project:
         """Let as many people answer each task as is told by its key."""
         for task in self.keyed(people):
             wanted = people[task["data"][KEY]]
-            if task.get("overlap") != wanted:
+            if task["overlap"] == wanted:
+                continue
+            try:
                 self._client.send("PATCH", f"/api/tasks/{task['id']}/", body={"overlap": wanted})
+            except RefusedError as error:
+                if error.status != 404:  # deleted meanwhile
+                    raise
 
     def name_of(self, user: str) -> str:
         """Return the e-mail address of a user."""
