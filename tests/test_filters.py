@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import pickwise as pw
+from pickwise.pools.filters import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,3 +178,21 @@ def test_predictions_of_rows_that_pass(kind: str, sources: dict[str, Callable[[A
     expected = pw.select(P[passing], 9, "badge", embeddings=P[passing], random_state=0)
     got = pw.select(predicted(), 9, "badge", embeddings=P, random_state=0)
     np.testing.assert_array_equal(got.indices, passing[expected.indices])
+
+
+def test_no_thread_of_arrow_is_left_with_a_buffer_of_pythons() -> None:
+    """Let go of while the interpreter ends, it takes the process down; it was one filter of two hundred."""
+
+    class Watched(np.ndarray):
+        """An array that can be referred to weakly."""
+
+    released = set()
+    condition = Filter(pc.field("lang") == "en")
+    for _ in range(3000):
+        values = np.arange(ROWS).view(Watched)
+        weakref.finalize(values, lambda: released.add(threading.current_thread().name))
+        batch = pa.record_batch({"value": pa.array(values), "lang": TABLE["lang"].combine_chunks()})
+        del values
+        condition.apply(batch)
+        del batch
+    assert released == {threading.current_thread().name}

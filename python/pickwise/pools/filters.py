@@ -81,9 +81,9 @@ class Filter:
         import pyarrow as pa
 
         numbered = _comparable(batch).append_column(_ROW, pa.array(np.arange(batch.num_rows)))
-        kept = numbered.filter(self.condition)
-        rows = kept.column(kept.num_columns - 1).to_numpy()
-        return kept.select(batch.schema.names), rows
+        table = _filtered(pa.Table.from_batches([numbered]), self.condition)
+        kept = table.combine_chunks().to_batches()[0] if table.num_rows else numbered.slice(0, 0)
+        return kept.select(batch.schema.names), kept.column(_ROW).to_numpy()
 
     def row_groups(self, file: File) -> list[int]:
         """Find the row groups of a Parquet file in which rows may pass, by the notes that it has of their values."""
@@ -111,12 +111,25 @@ def _comparable(table: Any) -> Any:
     return table
 
 
+def _filtered(table: Any, condition: Any) -> Any:
+    """Take the rows that pass, in this thread alone.
+
+    `pyarrow.Table.filter` works in threads of Arrow's. One that is late to let go of a buffer of Python's, while the
+    interpreter ends, takes the process down: "terminate called without an active exception".
+    """
+    from pyarrow import acero
+
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
+    passing = acero.Declaration("filter", acero.FilterNodeOptions(condition), inputs=[source])
+    return passing.to_table(use_threads=False)
+
+
 def _refusal(table: Any, condition: Any) -> str | None:
     """Say why a condition cannot be applied to a table, if it cannot."""
     import pyarrow as pa
 
     try:
-        table.filter(condition)
+        _filtered(table, condition)
     except (pa.ArrowException, KeyError) as error:
         return str(error).strip().partition("\n")[0]
     return None
