@@ -42,7 +42,7 @@ def test_options_that_make_no_sense(tmp_path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         for options, message in [
-            ({"port": taken.getsockname()[1]}, "something else uses it; take another --port"),
+            ({"port": taken.getsockname()[1]}, "something else uses it; take another port"),
             ({"host": "no.such.host.invalid"}, "host: expected the name or the address of this machine"),
             ({"media": tmp_path / "nowhere"}, "media: expected a folder"),
             ({"highlight": "("}, "highlight: expected a regular expression"),
@@ -229,7 +229,11 @@ def test_without_the_extra_it_says_what_to_install(tmp_path) -> None:
 
     def child() -> None:
         sys.modules["uvicorn"] = None
-        for name in [name for name in sys.modules if name.startswith("pickwise.annotators.page")]:
+        for name in [
+            name
+            for name in sys.modules
+            if name.startswith(("pickwise.annotators.page", "pickwise.annotators.listening"))
+        ]:
             del sys.modules[name]
         with pw.Project.join(tmp_path / "project") as project, pytest.raises(ImportError, match=r"pickwise\[label\]"):
             project.label()

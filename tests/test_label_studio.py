@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -140,6 +142,36 @@ def test_answers_come_back_once_whatever_becomes_of_them(server, made):
         key=str,
     )
     assert {event.key for event in whole if event.id == 5} == {event.key for event in events if event.id == 5}
+
+
+def test_whoever_waits_is_told_of_each_answer(server, made):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    annotator, anna = made(webhook=url), server.anna
+    annotator.push(tasks_of([7, 3]))
+    first, second = server.tasks(annotator)
+    annotator.wait(0.01)
+    _, cursor = annotator.poll(None)
+    answered = []
+    for act, expected in [
+        (lambda: answered.append(anna.answer(first, "ham")), (7, "label", "ham", "anna")),
+        (lambda: anna.change(answered[0], "spam"), (7, "label", "spam", "anna")),
+        (lambda: anna.skip(second), (3, "skip", None, "anna")),
+        (lambda: anna.delete(answered[0]), (7, "withdrawn", None, "anna")),
+    ]:
+        acting = threading.Timer(0.2, act)
+        began = time.monotonic()
+        acting.start()
+        annotator.wait(60)
+        acting.join()
+        assert time.monotonic() - began < 30
+        events, cursor = annotator.poll(cursor)
+        assert told(events) == [expected]
+    hooks = f"/api/webhooks/?project={annotator._project.number}"
+    assert [hook["url"] for hook in anna.call("GET", hooks)] == [url]
+    annotator.close()
+    assert server.anna.call("GET", hooks) == []
 
 
 def test_an_earlier_answer_holds_again_when_the_later_one_is_deleted(server, made):

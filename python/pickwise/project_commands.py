@@ -242,11 +242,27 @@ def run(
             "--rounds", min=1, metavar="ROUNDS", show_default=False, help="Of the project in all, done ones included."
         ),
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            min=0.1,
+            metavar="SECONDS",
+            show_default=False,
+            help="Wait for answers, and look for them every so many seconds.",
+        ),
+    ] = None,
 ) -> None:
-    """Go on, round after round, until answers are waited for, or there is a reason to stop."""
+    """Go on, round after round, until answers are waited for, or there is a reason to stop.
+
+    With --every it is answers that end rounds: people label in Label Studio, fill in files, or use the page of
+    'pickwise label', while this command runs.
+    """
     with _failing_well(), pw.Project.open(folder, hooks=[lambda _, ended: _tell_round(ended)]) as opened:
         _refuse_stale(opened, "FOLDER")
-        tell(opened.run(rounds))
+        if every is not None:
+            tell(f"answers are looked for every {every:g} seconds; Ctrl-C ends that, and loses nothing")
+        tell(opened.run(rounds, every=every))
         _tell_next(opened)
 
 

@@ -95,6 +95,9 @@ class Annotation:
 class Annotator(Protocol):
     """Who answers: people behind a tool, a function, or known labels.
 
+    One that is told of answers may have a method ``wait(seconds)``, which returns as soon as there are some, or after
+    so many seconds; a project that looks for answers every so often calls it in between.
+
     Attributes
     ----------
     remembers : bool

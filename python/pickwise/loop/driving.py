@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +22,11 @@ from pickwise.loop.schema import rows
 from pickwise.loop.stopping import Budget, Criterion, Rounds, Standing
 from pickwise.loop.store import among, get_fact, set_fact
 from pickwise.loop.tables import round_tables
+from pickwise.options import as_number
 from pickwise.strategies import Joint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pickwise.annotators.base import RowId
     from pickwise.loop.context import Context
@@ -71,6 +74,28 @@ def reason_to_stop(
     standing = Standing(asked=asked, seconds=seconds)
     reasons = [each.check(history, standing) for each in limits] + [each.check(recent, standing) for each in criteria]
     return next((why for why in reasons if why is not None), None)
+
+
+def patient(context: Context, step: Callable[[], Round | None], every: float) -> Callable[[], Round | None]:
+    """Make a step one that waits for answers, and for an annotator that is not reached."""
+    seconds = as_number(every, "every")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"every: expected seconds, got {every!r}")
+    wait = getattr(context.annotator, "wait", time.sleep)
+
+    def patiently() -> Round | None:
+        while True:
+            try:
+                ended = step()
+                last = last_round(context)
+                if ended is not None or last is None or not last.state.awaits_answers:
+                    return ended
+                wait(seconds)
+            except ConnectionError as error:
+                warnings.warn(f"{error}; tried again in {seconds:g} seconds", stacklevel=3)
+                time.sleep(seconds)
+
+    return patiently
 
 
 def begin(context: Context, k: int) -> list[Task]:

@@ -177,7 +177,7 @@ def _own_annotator(folder: Path, settings: Settings) -> Annotator | None:
 
 def _label_studio(about: dict[str, Any], settings: Settings) -> Annotator:
     """Make the annotator of a project in Label Studio; its token is in the environment, never in a file."""
-    known = ("url", "project", "kind", "control", "media", "show_suggestions")
+    known = ("url", "project", "kind", "control", "media", "show_suggestions", "webhook")
     for name in about:
         if name not in known:
             raise ValueError(f"annotator: expected {', '.join(known)} of Label Studio in project.toml, got {name!r}")

@@ -48,9 +48,10 @@ def serve(
     tell : callable, optional
         Told what happens, in one line.
     """
+    from pickwise.annotators.listening import is_loopback
     from pickwise.annotators.page.app import Look
     from pickwise.annotators.page.media import Media
-    from pickwise.annotators.page.serving import LabelServer, is_loopback
+    from pickwise.annotators.page.serving import LabelServer
 
     if not 1 <= lease <= 86_400:
         raise ValueError(f"lease: expected 1 to 86400 seconds, got {lease}")

@@ -421,7 +421,7 @@ class Project(JoinedProject):
             last = last_round(context)
         return self.fit() if last is not None and last.state is State.closed else None
 
-    def run(self, rounds: int | None = None, until: Criterion | None = None) -> str:
+    def run(self, rounds: int | None = None, until: Criterion | None = None, *, every: float | None = None) -> str:
         """Go on until there is a reason to stop.
 
         Parameters
@@ -430,6 +430,9 @@ class Project(JoinedProject):
             Rounds of the project in all, those that are done already included.
         until : Criterion, optional
             When to stop, beside what `create` was told.
+        every : float, optional
+            Where answers are waited for: seconds after which it looks for more, again and again. An annotator that is
+            not reached then is tried again, with a warning. By default `run` returns.
 
         Returns
         -------
@@ -437,9 +440,10 @@ class Project(JoinedProject):
             Why it has stopped: a criterion, the end of the pool, or answers that are waited for.
         """
         limits, criteria = driving.reasons(self.settings, rounds, until)
+        step = self.step if every is None else driving.patient(self._context, self.step, every)
         began = time.monotonic()
         while (why := driving.reason_to_stop(self._context, limits, criteria, time.monotonic() - began)) is None:
-            if self.step() is None:
+            if step() is None:
                 left = self.status().open
                 if left:
                     return f"{left} rows have no answer yet"

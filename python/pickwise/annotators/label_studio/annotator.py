@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from pickwise.annotators.answers import LabelTask
     from pickwise.annotators.base import Annotation, Task
+    from pickwise.annotators.label_studio.webhook import Webhook
 
 # Tasks that a warning names.
 _SHOWN = 5
@@ -58,6 +60,9 @@ class LabelStudioAnnotator:
         What makes an address of a path to an image or a sound: what is to be put before it, or a function.
     show_suggestions : bool
         Whether people see what the model suggests.
+    webhook : str, optional
+        An address of this machine at which Label Studio reaches it, such as ``"http://127.0.0.1:8124/"``. While answers
+        are waited for it calls there when somebody has answered.
     timeout : float
         Seconds that each try may wait for the server.
     retries : int
@@ -98,6 +103,7 @@ class LabelStudioAnnotator:
         task: LabelTask = "multiclass",
         media: Media = None,
         show_suggestions: bool = True,
+        webhook: str | None = None,
         timeout: float = 30.0,
         retries: int = 5,
     ) -> None:
@@ -121,6 +127,12 @@ class LabelStudioAnnotator:
         self._retries = as_count(retries, "retries", least=0)
         self._client = Client(url, token, timeout=timeout, retries=self._retries)
         self._project: Project | None = None
+        self._webhook: Webhook | None = None
+        self._webhook_url = webhook
+        if webhook is not None:
+            from pickwise.annotators.label_studio.webhook import checked
+
+            checked(webhook)
         self._told: set[str] = set()
 
     def __repr__(self) -> str:
@@ -212,8 +224,28 @@ class LabelStudioAnnotator:
         project = self._connected()
         project.delete([task["id"] for task in project.keyed(keys) if not is_answered(task)])
 
+    def wait(self, seconds: float) -> None:
+        """Wait until Label Studio tells of an answer, where it has a webhook; or for so many seconds.
+
+        Raises
+        ------
+        PermissionError, ConnectionError, ValueError
+            As `connect` does; and ValueError if the webhook is no address of this machine.
+        """
+        if self._webhook_url is None:
+            time.sleep(seconds)
+            return
+        if self._webhook is None:
+            from pickwise.annotators.label_studio.webhook import Webhook
+
+            self._webhook = Webhook(self._client, self._connected().number, self._webhook_url)
+        self._webhook.wait(seconds)
+
     def close(self) -> None:
         """Let go of the connection."""
+        if self._webhook is not None:
+            self._webhook.close()
+            self._webhook = None
         self._client.close()
 
     def _connected(self) -> Project:

@@ -1,23 +1,15 @@
-"""The page at an address: on a socket, in a thread, until it is closed."""
+"""The page at an address: until it is closed, or for as long as a notebook shows it."""
 
 from __future__ import annotations
 
-import errno
 import html
-import ipaddress
 import secrets
-import socket
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pickwise.annotators.listening import Listener, called
 from pickwise.annotators.page.app import Look, Page
 from pickwise.annotators.page.feed import Feed
 from pickwise.annotators.page.leases import Leases
-
-try:
-    import uvicorn
-except ImportError as error:
-    raise ImportError("the page for labelling needs uvicorn; install it with pip install 'pickwise[label]'") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,36 +41,28 @@ class LabelServer:
         ending: Callable[[], None] = lambda: None,
     ) -> None:
         self._ending = ending
-        self._socket = _listening(host, port)
+        self._listener = Listener(host, port, "pickwise label: server")
         try:
             token = secrets.token_urlsafe(32)
             self.leases = Leases(look.lease)
             self._feed = Feed(source, self.leases, tell)
             self._feed.start()
-            app = Page(source, self.leases, self._feed, look, note).app(token)
+            self._listener.start(Page(source, self.leases, self._feed, look, note).app(token))
         except BaseException:
-            self._socket.close()
+            self._listener.close()
             raise
-        self.url = f"http://{_called(host)}:{self._socket.getsockname()[1]}/?token={token}"
-        # No log of requests: addresses have the token in them.
-        told: dict[str, Any] = {"access_log": False, "log_config": None, "lifespan": "off", "ws": "none"}
-        config = uvicorn.Config(app, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=3, **told)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="pickwise label: server", daemon=True)
-        self._thread.start()
+        self.url = f"http://{called(host)}:{self._listener.port}/?token={token}"
 
     def close(self) -> None:
         """Serve no more; answers that have come are recorded first."""
-        self._server.should_exit = True
-        self._thread.join()
+        self._listener.stop()
         self._feed.close()
-        self._socket.close()
+        self._listener.close()
         self._ending()
 
     def wait(self) -> None:
         """Wait until it is closed."""
-        while self._thread.is_alive():
-            self._thread.join(1)  # not for ever, so that Ctrl-C is heard
+        self._listener.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -94,51 +78,3 @@ class LabelServer:
             f'<iframe src="{html.escape(self.url)}" title="Labelling" width="100%" height="640" '
             'style="border:1px solid #8888;border-radius:8px"></iframe>'
         )
-
-    def _run(self) -> None:
-        self._server.run([self._socket])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Open a socket, so that it is known at once whether that is possible."""
-    try:
-        # No name at all would be all addresses.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE) if host else []
-    except (OSError, UnicodeError):
-        found = []
-    if not found:
-        raise ValueError(f"host: expected the name or the address of this machine, got {host!r}")
-    family, kind, protocol, _, address = found[0]
-    opened = socket.socket(family, kind, protocol)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
-        opened.listen(100)
-    except (OSError, OverflowError) as error:
-        opened.close()
-        reason = {
-            errno.EADDRINUSE: "something else uses it; take another --port, or 0 for any that is free",
-            errno.EACCES: "not allowed; take a --port above 1023",
-            errno.EADDRNOTAVAIL: "no address of this machine; take another --host",
-        }.get(getattr(error, "errno", None) or 0, str(error))
-        raise ValueError(f"{host}:{port}: {reason}") from None
-    return opened
-
-
-def _called(host: str) -> str:
-    """Return what browsers of this machine call a host by."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1"
-    return f"[{host}]" if address.version == 6 else host
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
