@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
     "LATEST_VERSION_CHECK": "false",
     "SENTRY_DSN": "",
+    "SSRF_PROTECTION_ENABLED": "false",  # else it calls no address of this machine
 }
 
 

@@ -23,6 +23,7 @@ class Fake:
     def __init__(self):
         self.webhooks = {}
         self.down = False
+        self.refusal = None
 
     def __call__(self, request):
         path, method = request.url.path, request.method
@@ -37,6 +38,8 @@ class Fake:
             del self.webhooks[int(path.split("/")[3])]
             return httpx.Response(204)
         assert path == "/api/webhooks/"
+        if method == "POST" and self.refusal is not None:
+            return self.refusal
         if method == "POST":
             made = {**json.loads(request.content), "id": max(self.webhooks, default=0) + 1}
             self.webhooks[made["id"]] = made
@@ -137,6 +140,28 @@ def test_a_server_that_is_down_at_the_end_is_no_error(url):
     server.down = False
     assert took(again.wait, 0.01) < 5  # the address was given back
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "reason"),
+    [
+        (
+            403,
+            {"detail": "URL resolves to a reserved network address"},
+            "refuses it: URL resolves to a reserved network",
+        ),
+        (400, {"validation_errors": {"url": ["Enter a valid URL."]}}, "Enter a valid URL."),
+    ],
+)
+def test_an_address_that_label_studio_refuses(url, status, content, reason):
+    server = Fake()
+    server.refusal = httpx.Response(status, json=content)
+    annotator = annotator_of(server, url)
+    with pytest.raises(ValueError, match=f"^webhook: .*{reason}.*; for an address of a private network start Label"):
+        annotator.wait(0.01)
+    server.refusal = None
+    annotator.wait(0.01)
+    annotator.close()
 
 
 def test_without_a_webhook_it_waits_as_long_as_it_is_told():

@@ -57,19 +57,7 @@ class Webhook:
             raise ValueError(f"webhook: {error}") from None
         try:
             self._listener.start(self._answer)
-            # Those of a process that was killed, which Label Studio may have given up.
-            for each in client.get("/api/webhooks/", project=project):
-                if each["url"] == url:
-                    client.send("DELETE", f"/api/webhooks/{each['id']}/")
-            made = {
-                "project": project,
-                "url": url,
-                "send_payload": False,
-                "send_for_all_actions": False,
-                "actions": list(_ACTIONS),
-                "headers": {_HEADER: self._token},
-            }
-            self._number = client.send("POST", "/api/webhooks/", body=made)["id"]
+            self._number = self._put(project, url)
         except BaseException:
             self._listener.close()
             raise
@@ -86,6 +74,29 @@ class Webhook:
         with suppress(ConnectionError, PermissionError, ValueError):
             self._client.send("DELETE", f"/api/webhooks/{self._number}/")
         self._listener.close()
+
+    def _put(self, project: int, url: str) -> Any:
+        """Make the webhook, in place of one of a process that was killed, and return its number."""
+        for each in self._client.get("/api/webhooks/", project=project):
+            if each["url"] == url:
+                self._client.send("DELETE", f"/api/webhooks/{each['id']}/")
+        made = {
+            "project": project,
+            "url": url,
+            "send_payload": False,
+            "send_for_all_actions": False,
+            "actions": list(_ACTIONS),
+            "headers": {_HEADER: self._token},
+        }
+        try:
+            return self._client.send("POST", "/api/webhooks/", body=made)["id"]
+        except (PermissionError, ValueError) as error:
+            # Newer versions call no private address by default.
+            reason = str(error).partition(": ")[2] or str(error)
+            raise ValueError(
+                f"webhook: {reason}; for an address of a private network start Label Studio with "
+                "SSRF_PROTECTION_ENABLED=false in its environment"
+            ) from None
 
     async def _answer(self, scope: Any, _: Any, send: Callable[[Any], Awaitable[None]]) -> None:
         """Take a call, and nothing else; what is in it is not read."""
