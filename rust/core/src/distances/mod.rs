@@ -19,6 +19,7 @@ mod space;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod to_centres;
 
 use std::ops::Range;
 

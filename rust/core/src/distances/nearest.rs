@@ -1,15 +1,12 @@
 //! The nearest centre of every row.
 
-use super::{Best, Centres, Metric, Space, Sweep};
+use std::sync::atomic::Ordering;
+
+use super::to_centres::{STEP, ToCentres, screen_of};
+use super::{Best, Centres, Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::{Disjoint, Exec};
-use crate::simd::dispatch;
-
-/// Rows measured at a time.
-const STEP: usize = 16;
-/// Centres that a step is measured against at a time.
-const CENTRES: usize = 1024;
 
 /// The nearest centre of each row, and how far it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,48 +38,34 @@ pub fn nearest(
     }
     let space = Space::new(*matrix, metric, exec.simd);
     let others = Space::new(*centers, metric, exec.simd);
-    space.check(exec, "embeddings", |_| true)?;
+    let (mean, largest) = space.check(exec, "embeddings", |_| true)?;
     others.check(exec, "centers", |_| true)?;
-    let width = space.width();
-    let mut measured = Centres::new(width);
+    let mut centres = Centres::new(space.width());
     for row in 0..centers.rows() {
-        measured.push(&others.row(row));
+        centres.push(&others.row(row));
     }
+    let screen = screen_of(&space, &centres, &mean, largest);
     let rows = matrix.rows();
     let (mut index, mut distance) = (vec![0; rows], vec![0.0; rows]);
     let (indices, distances) = (Disjoint::new(&mut index), Disjoint::new(&mut distance));
-    let row_bytes = dims * matrix.kind().size() * measured.len();
-    let start = || vec![0.0; STEP * width];
-    exec.for_each_range(rows, row_bytes, start, |prepared, range| {
-        for first in range.clone().step_by(STEP) {
-            let step = first..range.end.min(first + STEP);
-            let list: Vec<u32> = step.clone().map(|row| row as u32).collect();
-            let prepared = &mut prepared[..list.len() * width];
-            space.load(&list, prepared);
-            let mut best = [Best::NONE; STEP];
-            let best = &mut best[..list.len()];
-            for first in (0..measured.len()).step_by(CENTRES) {
-                let sweep = Sweep {
-                    width,
-                    rows: prepared,
-                    centres: measured.range(first..measured.len().min(first + CENTRES)),
-                    first: first as u32,
-                    best,
-                };
-                dispatch(exec.simd, sweep);
-            }
-            // SAFETY: ranges do not overlap, nor do their steps.
-            let (index, distance) = unsafe { (indices.range(step.clone()), distances.range(step)) };
-            for ((index, distance), best) in index.iter_mut().zip(distance).zip(best) {
-                // Distances that overflow are all alike: the first centre then.
-                *index = if best.near == u32::MAX {
-                    0
-                } else {
-                    i64::from(best.near)
-                };
-                *distance = metric.finish(best.squared);
-            }
+    let start = || ToCentres::new(exec.simd, space, &centres, screen.as_ref());
+    exec.for_each_chunk(rows, STEP, start, |worker, range| {
+        let list: Vec<u32> = range.clone().map(|row| row as u32).collect();
+        let mut best = [Best::NONE; STEP];
+        let best = &mut best[..list.len()];
+        worker.meet(&list, 0, best);
+        // SAFETY: ranges do not overlap.
+        let (index, distance) = unsafe { (indices.range(range.clone()), distances.range(range)) };
+        for ((index, distance), best) in index.iter_mut().zip(distance).zip(best) {
+            // Distances that overflow are all alike: the first centre then.
+            *index = if best.near == u32::MAX {
+                0
+            } else {
+                i64::from(best.near)
+            };
+            *distance = metric.finish(best.squared);
         }
+        exec.done.fetch_add(list.len(), Ordering::Relaxed);
     })?;
     Ok(Nearest { index, distance })
 }

@@ -339,6 +339,15 @@ impl Search<'_> {
                 return others.into_iter().map(|(_, other)| (0.0, other)).collect();
             }
         };
+        if let Some(last) = count.checked_sub(1)
+            && others.len() > count
+        {
+            // So many are within its upper bound, so whoever is nearer has a lower one within.
+            let by_screen = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0);
+            let (_, (s, _), _) = others.select_nth_unstable_by(last, by_screen);
+            let reach = screen.above(*s, kept.norm);
+            others.retain(|(s, _)| screen.below(*s, kept.norm) <= reach);
+        }
         let list: Vec<u32> = others.iter().map(|(_, other)| *other).collect();
         let mut near = self.measure(worker, row, &list);
         nearest_first(&mut near, count);

@@ -61,6 +61,28 @@ fn squared(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
+/// The nearest centres by exact distances to all.
+fn one_by_one(exec: &Exec<'_>, x: &Matrix<'_>, centers: &Matrix<'_>, metric: Metric) -> Nearest {
+    let (space, others) = (
+        Space::new(*x, metric, exec.simd),
+        Space::new(*centers, metric, exec.simd),
+    );
+    let all: Vec<f64> = (0..centers.rows())
+        .flat_map(|row| others.row(row))
+        .collect();
+    let mut best = vec![Best::NONE; x.rows()];
+    for (row, best) in best.iter_mut().enumerate() {
+        space.sweep(&space.row(row), &all, 0, std::slice::from_mut(best));
+    }
+    Nearest {
+        index: best.iter().map(|best| i64::from(best.near)).collect(),
+        distance: best
+            .iter()
+            .map(|best| metric.finish(best.squared))
+            .collect(),
+    }
+}
+
 /// The nearest by plain arithmetic, by distance and position.
 fn plain(x: &[f64], dims: usize, row: usize) -> Vec<(f64, u32)> {
     let rows = x
@@ -231,11 +253,32 @@ proptest! {
             }).collect();
             let known = Known { rows: &list, seen: &seen, squared: &upper };
             let after = show_centers(exec, &x, metric, known, &all, Some(&sums)).expect("shown");
-            (before, after, nearest(exec, &x, &all, metric).expect("found").distance)
+            (before, after, one_by_one(exec, &x, &all, metric))
         });
         let after: Vec<f64> = after.into_iter().map(|squared| metric.finish(squared)).collect();
         prop_assert_eq!(before.len(), rows);
-        prop_assert_eq!(after, wanted);
+        prop_assert_eq!(after, wanted.distance);
+    }
+
+    #[test]
+    fn the_nearest_centre_is_that_of_all_exact_distances(
+        seed in any::<u64>(),
+        rows in 1_usize..120,
+        centers in prop_oneof![1_usize..60, 250_usize..270, 510_usize..530, 1020_usize..1100],
+        dims in prop_oneof![1_usize..20, Just(33), Just(145)],
+        coarse in any::<bool>(),
+        scale in prop_oneof![Just(1.0), Just(1e18), Just(1e-18)],
+        metric in prop_oneof![Just(Metric::Euclidean), Just(Metric::SqEuclidean), Just(Metric::Cosine)],
+    ) {
+        let mut rng = Rng(seed);
+        let mut numbers = |count| values(&mut rng, count, coarse).iter().map(|x| (x + 0.5) * scale).collect::<Vec<_>>();
+        let (x, y) = (numbers(rows * dims), numbers(centers * dims));
+        let x = Matrix::from_slice(&x, rows, dims).expect("fits");
+        let y = Matrix::from_slice(&y, centers, dims).expect("fits");
+        let (found, wanted) = everywhere(|exec| {
+            (nearest(exec, &x, &y, metric).expect("found"), one_by_one(exec, &x, &y, metric))
+        });
+        prop_assert_eq!(found, wanted);
     }
 
     #[test]
