@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import json
 import os
 import signal
@@ -12,18 +10,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import pickwise as pw
-from pickwise import cli
+from command_line import run_command
 from pickwise.id_file import read_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import SimpleNamespace
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -44,18 +42,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> SimpleNamespace:
-    """Run the command in this process, which is much faster; the tests of processes start their own."""
-    out, err = io.StringIO(), io.StringIO()
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["pickwise", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    signal.signal(signal.SIGTERM, before)
-    assert (ended.value.code or 0) == code, err.getvalue()
+    """Run the command in this process; the tests of processes start their own. No file is left half written."""
+    done = run_command(folder, *arguments, code=code)
     assert [path.name for path in (folder / "out").iterdir() if path.name.startswith(".")] == []
-    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+    return done
 
 
 def run_process(folder: Path, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
