@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 import pickwise as pw
 from pickwise.loop import FunctionModel
+from pickwise.loop.schema import votes as table
 
 CLASSES = ["ham", "spam", "other"]
 XSS = [
@@ -119,5 +120,6 @@ def wait_for(what, seconds=10):
 def votes(place):
     """Read what holds in the database: row, annotator, kind and label."""
     with pw.Project.join(place) as project, project._context.store.read() as connection:
-        found = connection.execute(sa.text("select row, annotator, kind, label from votes order by row, annotator"))
+        asked = sa.select(table.c.row, table.c.annotator, table.c.kind, table.c.label)
+        found = connection.execute(asked.order_by(table.c.row, table.c.annotator))
         return [tuple(each) for each in found]

@@ -14,12 +14,24 @@ import pytest
 
 import label_pages
 import pickwise as pw
+import postgres_server
 from label_pages import CLASSES, Person, created, served, votes, wait_for
 from pickwise.annotators.page.leases import Holder, Leases
 from pickwise.annotators.page.source import Asked
 
 httpx = pytest.importorskip("httpx")
 all_leave = label_pages.all_leave
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request, tmp_path_factory):
+    """Where the answers are kept."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    with postgres_server.running(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
 
 ANNA, BEN = Holder("anna", "one"), Holder("ben", "two")
 
@@ -214,10 +226,10 @@ def people_at_work(servers, names, overlap_seen, errors) -> list[threading.Threa
 
 
 @pytest.mark.parametrize("pages", [1, 2])
-def test_twenty_people_lose_nothing_and_repeat_nothing(tmp_path, pages: int) -> None:
-    place, rows, overlap = tmp_path / "project", 60, 2
+def test_twenty_people_lose_nothing_and_repeat_nothing(tmp_path, database: str, pages: int) -> None:
+    place, rows, overlap = tmp_path / f"twenty-{pages}", 60, 2
     seen, errors = defaultdict(set), []
-    with served(place, rows=rows, overlap=overlap) as (project, server):
+    with served(place, rows=rows, overlap=overlap, database=database) as (project, server):
         with project.label() as another:
             threads = people_at_work([server, another][:pages], [f"person {n}" for n in range(20)], seen, errors)
             for thread in threads:
@@ -244,9 +256,9 @@ with pw.Project.join(sys.argv[1]) as project:
 """
 
 
-def test_what_was_confirmed_survives_a_kill(tmp_path) -> None:
-    place = tmp_path / "project"
-    with created(place, rows=40) as project:
+def test_what_was_confirmed_survives_a_kill(tmp_path, database: str) -> None:
+    place = tmp_path / "killed"
+    with created(place, rows=40, database=database) as project:
         project.ask()
     confirmed: dict[str, str] = {}
     for turn in range(2):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +17,7 @@ import pickwise as pw
 from pickwise.annotators import Annotation, SimulatedAnnotators
 from pickwise.loop import FunctionModel
 from pickwise.loop.ledger import read_counts
-
-BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-if BIN is None:
-    pytest.skip("needs the server of PostgreSQL (Debian: apt install postgresql)", allow_module_level=True)
+from postgres_server import running
 
 ROWS = 400
 RNG = np.random.default_rng(0)
@@ -45,34 +40,8 @@ def a_model():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server of its own, on a socket and a port of loopback that nobody else has."""
-    folder = tmp_path_factory.mktemp("postgres")
-    # PostgreSQL refuses to run as root.
-    prefix = []
-    if os.geteuid() == 0:
-        prefix = ["runuser", "-u", "postgres", "--"]
-        for parent in (folder, *folder.parents):
-            if parent.owner() == "root" and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        shutil.chown(folder, "postgres")
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
-
-    def run(*command):
-        done = subprocess.run(
-            [*prefix, *map(str, command)], cwd=folder, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-
-    run(BIN / "initdb", "-D", data, "-A", "trust", "-U", "pickwise", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-    run(BIN / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
-    yield f"postgresql+psycopg://pickwise@127.0.0.1:{port}/postgres"
-    run(BIN / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+    with running(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
 
 
 def created(folder, database="", **options):
