@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -126,6 +127,21 @@ def test_sums(door, name, dtype, tolerance):
     x[17] = [0.25, 0.25, 0.25, 0.25 + 1.2 * tolerance + step]
     with pytest.raises(ValueError, match="row 17 sums to 1"):
         door(x)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "more"),
+    [("auto", {}), ("entropy", {}), ("power", {}), ("auto", {"embeddings": POOL}), ("softmax", {})],
+)
+def test_who_passes_logits_is_told_how_to_say_so(strategy, more):
+    logits = np.log(POOL) * 2
+    with pytest.raises(ValueError, match="invalid; pass") as told:
+        pw.select(logits, 5, strategy, **more)
+    mend = re.search(r"pass (\w+)=(pw\.\w+\(from_logits=True\)) for logits", str(told.value))
+    chosen = eval(mend[2])
+    if mend[1] == "score":
+        chosen = type(pw.strategies.resolve(strategy))(score=chosen)
+    assert len(pw.select(logits, 5, chosen, **more)) == 5
 
 
 @doors

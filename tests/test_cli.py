@@ -292,6 +292,14 @@ def test_bad_usage_is_exit_code_2(folder: Path, arguments: list[str], message: s
     assert message in run(folder, *arguments, code=2).stderr
 
 
+def test_logits_are_told_by_an_option_of_the_command(folder: Path) -> None:
+    np.save(folder / "logits.npy", np.log(PROBABILITIES))
+    for more in ((), ("-s", "power")):
+        said = run(folder, "select", "logits.npy", "-k", "3", *more, code=1).stderr
+        assert "; pass --from-logits for logits, or normalise the rows first" in said
+    run(folder, "select", "logits.npy", "-k", "3", "--from-logits")
+
+
 def test_output_folder_is_looked_at_before_the_work(folder: Path) -> None:
     (folder / "broken.npy").write_bytes((folder / "pool.npy").read_bytes())
     bad = PROBABILITIES.copy()

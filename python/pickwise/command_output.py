@@ -56,7 +56,9 @@ def worded(error: Exception, words: Mapping[str, str] = FLAGS) -> str:
     """Say what is wrong in words of the command line."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return re.sub("|".join(map(re.escape, words)), lambda match: words[match[0]], str(error))
+    # What is an option of a strategy there is one of the command here.
+    text = re.sub(r"\w+=pw\.\w+\((\w+=\w+)\)", r"\1", str(error))
+    return re.sub("|".join(map(re.escape, words)), lambda match: words[match[0]], text)
 
 
 def _tell(what: str, error: Exception) -> None:

@@ -260,13 +260,15 @@ class Reducer(State):
                 seen = topk.rows + some
                 if before is not None:
                     self._topk = _native.TopK.from_bytes(before)
+                scoring, told = _scoring(self.strategy)
                 raise invalid_rows(
                     name,
                     found,
                     of=f"{seen} rows" if seen == count else f"the first {seen} rows",
                     dtype=rows.dtype,
-                    from_logits=getattr(self.strategy, "from_logits", False),
+                    from_logits=getattr(scoring, "from_logits", False),
                     locate=locate,
+                    told=told,
                 )
             done = end
         return topk.skipped - skipped
@@ -431,3 +433,11 @@ def _positions_between(
     positions: int | NDArray[np.int64] | None, start: int, stop: int
 ) -> int | NDArray[np.int64] | None:
     return positions + start if isinstance(positions, int) else None if positions is None else positions[start:stop]
+
+
+def _scoring(strategy: Strategy) -> tuple[Strategy, str]:
+    """Return what scores rows, and how the caller tells it that they are logits."""
+    score = getattr(strategy, "score", None)
+    scoring = strategy if score is None else resolve(score)
+    own = f"pw.{type(scoring).__name__}(from_logits=True)"
+    return scoring, f"strategy={own}" if score is None else f"score={own}"

@@ -347,8 +347,12 @@ def invalid_rows(
     dtype: np.dtype[Any],
     from_logits: bool,
     locate: Callable[[int], str] | None = None,
+    told: str = "from_logits=True",
 ) -> ValueError:
-    """Word what is wrong with invalid rows: the first of them, how many (`of` so many looked at), and the mend."""
+    """Word what is wrong with invalid rows: the first of them, how many (`of` so many looked at), and the mend.
+
+    That rows are logits is `told` by the caller.
+    """
     where = f"row {found.row}" if locate is None else locate(found.row)
     if found.reason == "sum":
         what = f"sums to {found.value:.7g}, expected 1 within {SUM_TOLERANCES[dtype.name]:g}"
@@ -361,7 +365,7 @@ def invalid_rows(
     if from_logits or found.reason == "score" or not np.isfinite(found.value):
         mend = "drop or mend these rows first"
     else:
-        mend = "pass from_logits=True for logits, or normalise the rows first"
+        mend = f"pass {told} for logits, or normalise the rows first"
     are = "is" if found.count == 1 else "are"
     return ValueError(f"{name}: {where} {what}; {found.count} of {of} {are} invalid; {mend}")
 
