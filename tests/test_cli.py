@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -290,6 +291,24 @@ def test_bad_data_is_one_line_and_exit_code_1(folder: Path, arguments: list[str]
 )
 def test_bad_usage_is_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:
     assert message in run(folder, *arguments, code=2).stderr
+
+
+def test_warnings_are_one_line_and_say_not_where_they_come_from(folder: Path) -> None:
+    code = """if True:
+        import warnings
+        from pickwise import cli, commands
+
+        def app(**_):
+            warnings.warn("the server is away", stacklevel=1)
+            warnings.warn("it is old", DeprecationWarning, stacklevel=1)
+
+        commands.app = app
+        cli.main()
+    """
+    command = [sys.executable, "-W", "always", "-c", code]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr.splitlines()
+    assert said[0] == "pickwise: warning: the server is away"
+    assert re.search(r":\d+: DeprecationWarning: it is old$", said[1])
 
 
 def test_logits_are_told_by_an_option_of_the_command(folder: Path) -> None:

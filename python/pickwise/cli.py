@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 
 
 def main() -> None:
@@ -16,6 +17,11 @@ def main() -> None:
 
     # A polite kill leaves no unfinished files either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    shown = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *where, **more: (
+        # Ours are for whoever typed the command; where they come from is for those of others.
+        f"pickwise: warning: {message}\n" if category is UserWarning else shown(message, category, *where, **more)
+    )
     app(prog_name="pickwise")
 
 
