@@ -1,29 +1,27 @@
 //! The neighbours of every row: so many of the nearest, or all within a radius.
 //!
-//! All rows meet all others, a block of them at a time, in `f32` lanes (see `screen`).
+//! All rows meet all others in `f32` lanes (see `pairs`).
 //! That tells which few pairs have to be measured exactly: of the nearest, a few more
 //! than are wanted; within a radius, those that are too close to it to tell. A row of
 //! which it tells too little is measured against all. So the answer is the one of exact
-//! distances, and memory is needed for rows and for what is found.
+//! distances, and memory is needed for rows and for what is found, half as much again.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::screen::{GROUP, GROUPS, Pack, SAFE, Screen};
+use super::pairs::{self, Pairs};
+use super::screen::{SAFE, Screen};
 use super::{Metric, Space};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 use crate::parallel::Exec;
 
-/// Rows of a pack.
-const PACK: usize = GROUP * GROUPS;
-/// Bytes of the rows that a worker has in its lanes, and of those that they meet at a
-/// time: both stay in its cache.
-const CACHED: usize = 256 << 10;
 /// Candidates that are kept beside the nearest that are wanted.
 const SPARE: usize = 16;
 /// Rows measured exactly at a time where all are.
 const STEP: usize = 256;
+/// Rows that a worker takes at a time.
+const CHUNK: usize = 64;
 /// Whom a row has as neighbours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reach {
@@ -178,7 +176,6 @@ type Near = (f64, u32);
 
 /// Scratch of a worker, and the neighbours of the rows that it has done.
 struct Worker {
-    packs: Vec<Pack>,
     prepared: Vec<f64>,
     done: Vec<Lists>,
 }
@@ -194,9 +191,18 @@ struct Lists {
 impl Search<'_> {
     fn run(self) -> Result<Neighbours> {
         let (rows, width) = (self.space.rows(), self.space.width());
-        let packs = (CACHED / (PACK * width * size_of::<f32>())).clamp(1, 64);
+        let pairs = self.screen.as_ref().map(|screen| self.pairs(screen));
+        if let Some(pairs) = &pairs {
+            let most = match self.reach {
+                Reach::Nearest(_) => usize::MAX,
+                // Rows themselves and those that are just outside are kept, too, for now.
+                Reach::Within(_) => self.most.saturating_mul(2).saturating_add(2 * rows),
+            };
+            if !pairs.meet(self.exec, most)? {
+                return Err(self.too_many());
+            }
+        }
         let start = || Worker {
-            packs: (0..packs).map(|_| Pack::new(width)).collect(),
             prepared: vec![0.0; STEP * width],
             done: Vec::new(),
         };
@@ -210,7 +216,14 @@ impl Search<'_> {
                 rows: Vec::new(),
                 squared: Vec::new(),
             };
-            let mut add = |near: Vec<Near>| {
+            for row in range.clone() {
+                if self.exec.cancel.load(Ordering::Relaxed) {
+                    return;
+                }
+                let near = match &pairs {
+                    Some(pairs) => self.settle(pairs, worker, row),
+                    None => self.scan(worker, row),
+                };
                 lists.counts.push(near.len());
                 lists.rows.extend(near.iter().map(|(_, row)| *row));
                 if matches!(self.reach, Reach::Nearest(_)) {
@@ -218,22 +231,17 @@ impl Search<'_> {
                         .squared
                         .extend(near.iter().map(|(squared, _)| *squared));
                 }
-            };
-            match &self.screen {
-                Some(screen) => self.meet_all(screen, worker, range.clone(), add),
-                None => range.clone().for_each(|row| add(self.scan(worker, row))),
             }
             self.found.fetch_add(lists.rows.len(), Ordering::Relaxed);
-            self.exec.done.fetch_add(range.len(), Ordering::Relaxed);
+            if pairs.is_none() {
+                self.exec.done.fetch_add(range.len(), Ordering::Relaxed);
+            }
             worker.done.push(lists);
         };
-        let states = self.exec.for_each_chunk(rows, packs * PACK, start, work)?;
+        let states = self.exec.for_each_chunk(rows, CHUNK, start, work)?;
         let found = self.found.load(Ordering::Relaxed);
         if found > self.most {
-            return Err(Error::Value(format!(
-                "radius: rows have more than {} neighbours each within it, too many to be kept; expected a smaller one",
-                self.most / rows
-            )));
+            return Err(self.too_many());
         }
         let mut done: Vec<Lists> = states.into_iter().flat_map(|worker| worker.done).collect();
         done.sort_unstable_by_key(|lists| lists.first);
@@ -253,84 +261,37 @@ impl Search<'_> {
         Ok(out)
     }
 
-    /// The neighbours of some rows, by screening.
-    fn meet_all(
-        &self,
-        screen: &Screen,
-        worker: &mut Worker,
-        rows: Range<usize>,
-        mut add: impl FnMut(Vec<Near>),
-    ) {
-        let width = self.space.width();
-        let mut kept: Vec<Kept> = Vec::with_capacity(rows.len());
-        let firsts: Vec<usize> = rows.clone().step_by(PACK).collect();
-        for (pack, first) in worker.packs.iter_mut().zip(&firsts) {
-            let some: Vec<u32> = (*first..rows.end.min(first + PACK))
-                .map(|r| r as u32)
-                .collect();
-            screen.fill(self.exec.simd, pack, some.len(), |range, out| {
-                let spare = &mut worker.prepared;
-                self.space
-                    .load_shifted(&some[range], &screen.shift, spare, out);
-            });
-            kept.extend((0..some.len()).map(|i| Kept::new(self, screen, pack.norms[i])));
-        }
-        let block = (CACHED / (width * size_of::<f32>()))
-            .max(1)
-            .next_multiple_of(8);
-        for first in (0..self.space.rows()).step_by(block) {
-            let others = first..self.space.rows().min(first + block);
-            if self.is_too_much(&kept) || self.exec.cancel.load(Ordering::Relaxed) {
-                return;
-            }
-            for (pack, kept) in worker.packs.iter_mut().zip(kept.chunks_mut(PACK)) {
-                let mut bars = [0.0; PACK];
-                for (bar, kept) in bars.iter_mut().zip(kept.iter()) {
-                    *bar = kept.bar;
-                }
-                screen.meet(
-                    self.exec.simd,
-                    pack,
-                    others.clone(),
-                    &mut bars,
-                    |at, other, s| kept[at].take(s, other),
-                );
-            }
-        }
-        for (kept, row) in kept.into_iter().zip(rows) {
-            add(self.settle(screen, worker, kept, row));
-        }
+    fn too_many(&self) -> Error {
+        Error::Value(format!(
+            "radius: rows have more than {} neighbours each within it, too many to be kept; expected a smaller one",
+            self.most / self.space.rows()
+        ))
     }
 
-    /// Whether there are more neighbours than may be kept; says so to the other workers.
-    fn is_too_much(&self, kept: &[Kept]) -> bool {
-        if matches!(self.reach, Reach::Nearest(_)) {
-            return false;
+    /// What screening is to keep.
+    fn pairs<'s>(&self, screen: &'s Screen) -> Pairs<'s> {
+        match self.reach {
+            // The row itself is among those that it meets.
+            Reach::Nearest(count) => Pairs::new(screen, |_| f32::INFINITY, Some(count + 1 + SPARE)),
+            // A little more, as the square of the radius is rounded.
+            Reach::Within(radius) => {
+                let reach = self.squared(radius) * (1.0 + 2.0 * f64::EPSILON);
+                Pairs::new(screen, |row| screen.bar(reach, screen.norm(row)), None)
+            }
         }
-        let count: usize = kept.iter().map(|kept| kept.list.len()).sum();
-        let is_too_much = count > self.most;
-        if is_too_much {
-            self.found.fetch_add(count, Ordering::Relaxed);
-        }
-        is_too_much
     }
 
     /// The neighbours of a row among what screening has kept.
-    fn settle(
-        &self,
-        screen: &Screen,
-        worker: &mut Worker,
-        mut kept: Kept,
-        row: usize,
-    ) -> Vec<Near> {
-        kept.trim();
-        let is_other = |(_, other): &(f32, u32)| *other as usize != row;
-        let mut others: Vec<(f32, u32)> = kept.list.into_iter().filter(is_other).collect();
+    fn settle(&self, pairs: &Pairs<'_>, worker: &mut Worker, row: usize) -> Vec<Near> {
+        let (screen, norm) = (pairs.screen, pairs.screen.norm(row));
+        let (mut others, bar) = pairs.of(row);
+        others.retain(|(_, other)| *other as usize != row);
         let count = match self.reach {
             Reach::Nearest(count) => count,
             Reach::Within(radius) => {
+                others.sort_unstable_by_key(|(_, other)| *other);
                 let reach = self.squared(radius);
-                let is_open = |(s, _): &(f32, u32)| screen.above(*s, kept.norm) > reach;
+                let is_open = |(s, _): &pairs::Near| screen.above(*s, norm) > reach;
                 let open: Vec<u32> = others.iter().filter(|o| is_open(o)).map(|o| o.1).collect();
                 let mut outside = self.measure(worker, row, &open);
                 outside.retain(|(squared, _)| self.metric.finish(*squared) > radius);
@@ -343,17 +304,17 @@ impl Search<'_> {
             && others.len() > count
         {
             // So many are within its upper bound, so whoever is nearer has a lower one within.
-            let by_screen = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0);
+            let by_screen = |a: &pairs::Near, b: &pairs::Near| a.0.total_cmp(&b.0);
             let (_, (s, _), _) = others.select_nth_unstable_by(last, by_screen);
-            let reach = screen.above(*s, kept.norm);
-            others.retain(|(s, _)| screen.below(*s, kept.norm) <= reach);
+            let reach = screen.above(*s, norm);
+            others.retain(|(s, _)| screen.below(*s, norm) <= reach);
         }
         let list: Vec<u32> = others.iter().map(|(_, other)| *other).collect();
         let mut near = self.measure(worker, row, &list);
         nearest_first(&mut near, count);
         // All that was not kept is not below the bar.
         let last = near.last().map_or(f64::INFINITY, |near| near.0);
-        if near.len() == count && screen.below(kept.bar, kept.norm) > last {
+        if near.len() == count && screen.below(bar, norm) > last {
             near
         } else {
             self.scan(worker, row)
@@ -428,55 +389,4 @@ fn nearest_first(near: &mut Vec<Near>, count: usize) {
         near.truncate(count);
     }
     near.sort_unstable_by(order);
-}
-
-/// What a row keeps of those that it meets.
-struct Kept {
-    norm: f32,
-    /// Others are kept if they are below this.
-    bar: f32,
-    /// The most to keep when there are too many; any number if none.
-    room: Option<usize>,
-    list: Vec<(f32, u32)>,
-}
-
-impl Kept {
-    fn new(search: &Search<'_>, screen: &Screen, norm: f32) -> Self {
-        let (bar, room) = match search.reach {
-            // The row itself is among those that it meets.
-            Reach::Nearest(count) => (f32::INFINITY, Some(count + 1 + SPARE)),
-            // A little more, as the square of the radius is rounded.
-            Reach::Within(radius) => {
-                let reach = search.squared(radius) * (1.0 + 2.0 * f64::EPSILON);
-                (screen.bar(reach, norm), None)
-            }
-        };
-        Self {
-            norm,
-            bar,
-            room,
-            list: Vec::new(),
-        }
-    }
-
-    /// Keeps one more, and tells the bar from now on.
-    fn take(&mut self, s: f32, other: u32) -> f32 {
-        self.list.push((s, other));
-        if self.room.is_some_and(|room| self.list.len() >= 2 * room) {
-            self.trim();
-        }
-        self.bar
-    }
-
-    /// Keeps no more than there is room for.
-    fn trim(&mut self) {
-        let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-        if let Some(room) = self.room
-            && self.list.len() > room
-        {
-            let (_, (bar, _), _) = self.list.select_nth_unstable_by(room, order);
-            self.bar = *bar;
-            self.list.truncate(room);
-        }
-    }
 }

@@ -17,6 +17,7 @@
 
 use std::ops::Range;
 
+use super::meet::{Meet, Visit};
 use crate::simd::{Isa, Lanes, Op, Simd, dispatch};
 
 /// Roundings in a row before a sum joins the rest.
@@ -33,7 +34,7 @@ pub(crate) const GROUPS: usize = 3;
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Line([f32; GROUP]);
+pub(super) struct Line([f32; GROUP]);
 
 /// Rows that others are screened against.
 #[derive(Debug)]
@@ -41,9 +42,9 @@ pub(crate) struct Screen {
     /// What all rows are shifted by.
     pub shift: Vec<f32>,
     /// Shifted rows, one after the other, and `TILE` rows of zeros.
-    data: Vec<f32>,
+    pub(super) data: Vec<f32>,
     /// Their squared norms.
-    norms: Vec<f32>,
+    pub(super) norms: Vec<f32>,
     relative: f64,
     absolute: f64,
     floor: f64,
@@ -159,15 +160,29 @@ impl Screen {
         }
     }
 
-    /// Shows the rows of a pack some centres: `visit` is told of each row and centre
-    /// whose `s` is below the row's bar, centres ascending, and gives the row's next bar.
+    /// Puts so many of the centres themselves into a pack, from `first` on.
+    pub(crate) fn fill_own(&self, simd: Simd, pack: &mut Pack, first: usize, rows: usize) {
+        let width = self.width();
+        self.fill(simd, pack, rows, |range, out| {
+            let own = (first + range.start) * width..(first + range.end) * width;
+            out.copy_from_slice(&self.data[own]);
+        });
+        pack.norms[..rows].copy_from_slice(&self.norms[first..first + rows]);
+    }
+
+    /// The squared norm of a centre.
+    pub(crate) fn norm(&self, centre: usize) -> f32 {
+        self.norms[centre]
+    }
+
+    /// Shows the rows of a pack some centres, centres ascending.
     pub(crate) fn meet(
         &self,
         simd: Simd,
         pack: &Pack,
         centres: Range<usize>,
         bars: &mut [f32; GROUP * GROUPS],
-        visit: impl FnMut(usize, u32, f32) -> f32,
+        visit: impl Visit,
     ) {
         assert!(centres.end <= self.len());
         let screen = self;
@@ -208,12 +223,12 @@ impl Screen {
 /// Rows on their way through a screen, in planes: scratch of a worker.
 #[derive(Debug)]
 pub(crate) struct Pack {
-    planes: Vec<Line>,
+    pub(super) planes: Vec<Line>,
     /// Up to `GROUP` shifted rows that are to be put into a group.
     rows: Vec<f32>,
-    width: usize,
+    pub(super) width: usize,
     /// Groups that are filled.
-    groups: usize,
+    pub(super) groups: usize,
     pub norms: [f32; GROUP * GROUPS],
     pub first: [u32; GROUP * GROUPS],
     pub found: [Screened; GROUP * GROUPS],
@@ -371,90 +386,13 @@ unsafe fn sift<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     }
 }
 
-/// See [`Screen::meet`].
-struct Meet<'a, F> {
-    screen: &'a Screen,
-    pack: &'a Pack,
-    centres: Range<usize>,
-    bars: &'a mut [f32; GROUP * GROUPS],
-    visit: F,
-}
-
-impl<F: FnMut(usize, u32, f32) -> f32> Op for Meet<'_, F> {
-    type Out = ();
-
-    #[inline(always)]
-    unsafe fn run<I: Isa>(mut self) {
-        // SAFETY: dispatch vouches for the CPU.
-        unsafe {
-            if I::ROOM >= 32 && self.pack.groups == 3 {
-                self.meet::<I::F32, 3, 8>(0);
-            } else {
-                for group in 0..self.pack.groups {
-                    if I::ROOM >= 32 {
-                        self.meet::<I::F32, 1, 8>(group);
-                    } else {
-                        self.meet::<I::F32, 1, 6>(group);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<F: FnMut(usize, u32, f32) -> f32> Meet<'_, F> {
-    /// `P` groups of rows from `group` on, `C` centres at a time.
-    ///
-    /// # Safety
-    /// The CPU must have the level.
-    #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
-    unsafe fn meet<V: Lanes<Elem = f32>, const P: usize, const C: usize>(&mut self, group: usize) {
-        let (screen, pack, width) = (self.screen, self.pack, self.pack.width);
-        let planes = &pack.planes[group * width..(group + P) * width];
-        // SAFETY: the caller vouches for the CPU; the arrays hold P groups and more, and
-        // the screen has `TILE >= C` rows of zeros behind the last.
-        unsafe {
-            let zero = V::new(0.0);
-            let mut bars = [zero; P];
-            for p in 0..P {
-                bars[p] = V::load(self.bars.as_ptr().add((group + p) * GROUP));
-            }
-            for at in self.centres.clone().step_by(C) {
-                let centres = screen.data.as_ptr().add(at * width);
-                let dots = tile::<V, P, C>(planes.as_ptr().cast(), centres, width);
-                for c in 0..C.min(self.centres.end - at) {
-                    let norm = V::new(*screen.norms.get_unchecked(at + c));
-                    for p in 0..P {
-                        let own = V::load(pack.norms.as_ptr().add((group + p) * GROUP));
-                        let s = dots[p][c].fma(V::new(-2.0), own.add(norm)).max(zero);
-                        let mut below = V::bits(s.lt(bars[p]));
-                        if below == 0 {
-                            continue;
-                        }
-                        let mut lanes = [0.0; GROUP];
-                        s.store(lanes.as_mut_ptr());
-                        while below != 0 {
-                            let lane = below.trailing_zeros() as usize;
-                            below &= below - 1;
-                            let row = (group + p) * GROUP + lane;
-                            self.bars[row] = (self.visit)(row, (at + c) as u32, lanes[lane]);
-                        }
-                        bars[p] = V::load(self.bars.as_ptr().add((group + p) * GROUP));
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Dot products of `P` groups of rows, each `width` planes, with `C` centres.
 ///
 /// # Safety
 /// The CPU must have the level, and the pointers be readable for that.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "centres by groups of rows")]
-unsafe fn tile<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
+pub(super) unsafe fn tile<V: Lanes<Elem = f32>, const P: usize, const C: usize>(
     planes: *const f32,
     centres: *const f32,
     width: usize,

@@ -107,22 +107,28 @@ impl<'a> ToCentres<'a> {
         while first < self.centres.len() {
             let last = self.centres.len().min(first + BLOCK);
             let mut measured = 0;
-            screen.meet(simd, pack, first..last, &mut bars, |i, at, _| {
-                let own = &mut prepared[i * width..(i + 1) * width];
-                if !is_loaded[i] {
-                    space.load(&rows[i..=i], own);
-                    is_loaded[i] = true;
-                }
-                let centre = self.centres.range(at as usize..at as usize + 1);
-                let best = &mut best[i..=i];
-                space.sweep(own, centre, at, best);
-                measured += 1;
-                if best[0].squared > 0.0 {
-                    screen.bar(best[0].squared, pack.norms[i])
-                } else {
-                    f32::NEG_INFINITY
-                }
-            });
+            screen.meet(
+                simd,
+                pack,
+                first..last,
+                &mut bars,
+                |i: usize, at: u32, _: f32| {
+                    let own = &mut prepared[i * width..(i + 1) * width];
+                    if !is_loaded[i] {
+                        space.load(&rows[i..=i], own);
+                        is_loaded[i] = true;
+                    }
+                    let centre = self.centres.range(at as usize..at as usize + 1);
+                    let best = &mut best[i..=i];
+                    space.sweep(own, centre, at, best);
+                    measured += 1;
+                    if best[0].squared > 0.0 {
+                        screen.bar(best[0].squared, pack.norms[i])
+                    } else {
+                        f32::NEG_INFINITY
+                    }
+                },
+            );
             if measured * SHARE > (last - first) * rows.len() {
                 return last;
             }
