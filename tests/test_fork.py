@@ -24,9 +24,15 @@ warnings.filterwarnings("ignore", "This process .* is multi-threaded", Deprecati
 POOL = np.random.default_rng(0).dirichlet(np.ones(10), 60_000)
 SMALL = POOL[:100]
 
+def name_of(task):
+    try:
+        return (task / "comm").read_text()
+    except OSError:  # it has ended since it was listed
+        return ""
+
 def threads():
     tasks = pathlib.Path("/proc/self/task").iterdir()
-    return sum((task / "comm").read_text().startswith("pickwise") for task in tasks)
+    return sum(name_of(task).startswith("pickwise") for task in tasks)
 
 def settled(expected):
     # A thread gets its name, and ends, in its own time.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +61,13 @@ def assert_idle():
 
     def used():
         # Processor time in hundredths of a second, of the native threads alone.
-        tasks = [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() != comm]
-        stats = [(task / "stat").read_text().rpartition(")")[2].split() for task in tasks]
-        return sum(int(stat[11]) + int(stat[12]) for stat in stats)
+        total = 0
+        for task in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # it has ended since it was listed
+                if (task / "comm").read_text() != comm:
+                    stat = (task / "stat").read_text().rpartition(")")[2].split()
+                    total += int(stat[11]) + int(stat[12])
+        return total
 
     comm = Path("/proc/self/comm").read_text()
     before = used()
