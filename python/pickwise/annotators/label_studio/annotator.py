@@ -130,9 +130,9 @@ class LabelStudioAnnotator:
         self._webhook: Webhook | None = None
         self._webhook_url = webhook
         if webhook is not None:
-            from pickwise.annotators.label_studio.webhook import checked
+            from pickwise.annotators.label_studio.webhook import address_of
 
-            checked(webhook)
+            address_of(webhook)
         self._told: set[str] = set()
 
     def __repr__(self) -> str:

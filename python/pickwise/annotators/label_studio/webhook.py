@@ -47,12 +47,12 @@ class Webhook:
     """
 
     def __init__(self, client: Client, project: int, url: str) -> None:
-        parts = urlsplit(url)
+        host, port = address_of(url)
         self._client = client
         self._called = threading.Event()
         self._token = secrets.token_urlsafe(32)
         try:
-            self._listener = Listener(parts.hostname or "", parts.port or 80, "pickwise: webhook")
+            self._listener = Listener(host, port, "pickwise: webhook")
         except ValueError as error:
             raise ValueError(f"webhook: {error}") from None
         try:
@@ -108,12 +108,12 @@ class Webhook:
         await send({"type": "http.response.body"})
 
 
-def checked(url: str) -> None:
-    """Refuse the URL of a webhook that can be none."""
+def address_of(url: str) -> tuple[str, int]:
+    """Read where a webhook listens; refuse a URL that can be none of one."""
     with suppress(ValueError, AttributeError, TypeError):
         parts = urlsplit(url)
         if parts.scheme == "http" and parts.hostname and parts.port:
-            return
+            return parts.hostname, parts.port
     raise ValueError(
         f"webhook: expected an address of this machine with a port, such as 'http://127.0.0.1:8124/', got {url!r}"
     )
